@@ -1,0 +1,100 @@
+import type { Flow, LineSettings } from './line-settings.ts';
+import type { PortStatus, SessionStatus } from './port-status.ts';
+import type { Caller } from './user.ts';
+
+/**
+ * The attach contract (DESIGN 3): how a session joins a port, the same in-thread, across a
+ * MessagePort, or across a fleet. Live frames only: history comes from the log and is joined to
+ * them by offset in sessions/session.ts.
+ */
+export interface AttachRequest {
+  caller: Caller;
+  /** Name, alias or unique prefix. */
+  port: string;
+  /** `write`: view if somebody writes, and write when they leave. `force`: take it. */
+  mode: 'write' | 'view' | 'force';
+  /** A person skips what they cannot take; a program is disconnected instead. */
+  delivery: 'person' | 'program';
+  /** Output credit to begin with: bytes that may be under way to the session at once. */
+  creditBytes: number;
+}
+
+export interface Attached {
+  session: number;
+  port: string;
+  uuid: string;
+  mode: 'write' | 'view';
+  writer: string | null;
+  epoch: number;
+  /** Offset of the first live byte this session will be given. */
+  offset: number;
+  state: PortStatus['state'];
+  why: string | null;
+  /** Input bytes that may be under way unacknowledged. */
+  inputCreditBytes: number;
+  /** Who wrote last before this session, and when; null if unknown. */
+  lastUsedBy: { user: string; atUs: number } | null;
+}
+
+export type SessionEvent =
+  /** Live bytes; spends as much credit as `bytes` is long. */
+  | { kind: 'frame'; epoch: number; offset: number; atUs: number; bytes: Uint8Array }
+  /** The session had no credit: rx bytes from..to were not sent. They are in the log. */
+  | { kind: 'skipped'; epoch: number; from: number; to: number }
+  /** Who writes now. `you`: this session. `by`: who took it over. */
+  | { kind: 'writer'; writer: string | null; you: boolean; by: string | null }
+  | { kind: 'down'; why: string }
+  | { kind: 'up' }
+  | { kind: 'epoch'; epoch: number; offset: number }
+  | { kind: 'message'; from: string; text: string }
+  /** Input up to and with `seq` went to the device (or was refused); frees its bytes of input credit. */
+  | { kind: 'acknowledged'; seq: number; bytes: number }
+  | { kind: 'refused'; why: string }
+  /** Nothing follows. */
+  | { kind: 'ended'; why: string };
+
+/** A session's side of the contract. Calls after `ended` or `detach` do nothing. */
+export interface PortSession {
+  readonly attached: Attached;
+  /** The session consumed this many bytes of frames. */
+  credit(bytes: number): void;
+  /** `seq` counts up by one from 1; a repeated or older one is ignored. `bytes` is copied or taken over. */
+  input(seq: number, bytes: Uint8Array): void;
+  /** @throws Fault DENIED. */
+  takeOver(): Promise<void>;
+  /** @throws Fault DENIED, NOT_WRITER, PORT_UNSUPPORTED, PORT_DOWN. */
+  sendBreak(durationMs: number): Promise<void>;
+  /** @throws Fault DENIED, NOT_WRITER, PORT_UNSUPPORTED, PORT_DOWN. */
+  setLine(line: LineSettings, flow: Flow): Promise<void>;
+  setSignals(signals: { dtr?: boolean; rts?: boolean }): Promise<void>;
+  detach(why: string): void;
+}
+
+/**
+ * All ports of the rack, as everything above the port core sees them. Authorizes every call
+ * through auth/; lists hold only what the caller may view.
+ */
+export interface PortAccess {
+  /** @throws Fault PORT_UNKNOWN (with the nearest names), DENIED. */
+  attach(request: AttachRequest, onEvent: (event: SessionEvent) => void): Promise<PortSession>;
+  ports(caller: Caller): Promise<PortStatus[]>;
+  who(caller: Caller): Promise<SessionStatus[]>;
+  /** Ends a session; needs `admin`, or `control` on its port. @throws Fault SESSION_UNKNOWN, DENIED. */
+  kick(caller: Caller, session: number): Promise<void>;
+  /** Says something to everybody on a port, or on all (null). Returns how many sessions heard it. */
+  message(caller: Caller, port: string | null, text: string): Promise<number>;
+  /** One-shot input without a session of its own; needs `write`. Resolves when the device took it. */
+  send(caller: Caller, port: string, bytes: Uint8Array): Promise<void>;
+  sendBreak(caller: Caller, port: string, durationMs: number): Promise<void>;
+  /** Changes the live line settings; needs `control`. */
+  setLine(caller: Caller, port: string, line: LineSettings, flow: Flow | null): Promise<void>;
+}
+
+/** Refuses input when the device has taken nothing for this long. */
+export const STUCK_OUTPUT_MS = 5_000;
+/** A program that lets this much queue up is disconnected. */
+export const PROGRAM_QUEUE_BYTES_MAX = 1_048_576;
+/** Output credit a person's session begins with. */
+export const PERSON_CREDIT_BYTES = 262_144;
+/** Input that may be under way from one session. */
+export const INPUT_CREDIT_BYTES = 65_536;

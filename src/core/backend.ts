@@ -1,0 +1,73 @@
+import type { Fault } from './fault.ts';
+import type { Flow, LineSettings } from './line-settings.ts';
+import type { SignalStates } from './record.ts';
+
+/** What the backend tells its port. All calls on the capture thread, never after `close` began. */
+export interface BackendSink {
+  /** Bytes the backend already holds (sockets, simulators). Copied before the return. */
+  rx(bytes: Uint8Array): void;
+  /**
+   * For descriptors: calls `read` once with memory of the spool to read straight into (DESIGN 5:
+   * so even a read cut short by kill -9 is kept). `read` returns how many bytes it put at `start`
+   * (0: nothing there; negative: hung up). Returns the same number. Nothing is logged for <= 0.
+   */
+  rxInto(read: (memory: Buffer, start: number, lengthMax: number) => number): number;
+  /** The device went away: the port closes this backend and reopens with back-off. Once. */
+  gone(fault: Fault): void;
+  /** After a `write` that took less than all: the device can take more now. */
+  writable(): void;
+  /** Something other than bytes came from the line. */
+  event(
+    event:
+      | { kind: 'break' }
+      | { kind: 'line-error'; error: 'parity' | 'framing' | 'overrun'; count: number }
+      | { kind: 'signals'; signals: SignalStates },
+  ): void;
+}
+
+/** An open line. One contract suite (test/contracts/backend.ts) holds every kind to it. */
+export interface Backend {
+  /** For `ports` and the journal: `/dev/ttyUSB0 (by-id ...)`, `tcp 10.0.0.9:5001`. */
+  readonly description: string;
+  /**
+   * Hands bytes to the device without blocking and returns how many were taken (0..length). When
+   * less than all, `sink.writable()` follows once more can be taken.
+   */
+  write(bytes: Uint8Array): number;
+  /** A session watches: read at once instead of in the 10 ms sweep. */
+  setWatched(watched: boolean): void;
+  /**
+   * Changes the settings of the open line without losing a queued byte.
+   * @throws Fault PORT_UNSUPPORTED where there is no UART behind the line.
+   */
+  setLine(line: LineSettings, flow: Flow): Promise<void>;
+  /** @throws Fault PORT_UNSUPPORTED. */
+  setSignals(signals: { dtr?: boolean; rts?: boolean }): Promise<void>;
+  /**
+   * Holds the line in BREAK (spacing) for `durationMs`, then releases it. POSIX tcsendbreak()
+   * takes 250 to 500 ms.
+   * @throws Fault PORT_GONE when the device left; PORT_UNSUPPORTED when the backend has no BREAK.
+   */
+  sendBreak(durationMs: number): Promise<void>;
+  /** Liveness probe, every 2 s: false when the device is gone though nothing said so. */
+  isAlive(): boolean;
+  /** Releases everything, within 1 s, even with output stuck (TCOFLUSH first). Never rejects. */
+  close(): Promise<void>;
+}
+
+/** Opens a line. One for each port, made from its configuration by backends/index.ts. */
+export interface BackendOpener {
+  /** `device`, `tcp`, ...: the key of the configuration. */
+  readonly kind: string;
+  /** What `ports` shows while the port is down: the path or address wanted. */
+  readonly target: string;
+  /** null where there is no UART: network lines, commands. */
+  readonly line: LineSettings | null;
+  /**
+   * @throws Fault PORT_OPEN_FAILED with the cause and the fix (no such device; permission, and the
+   * group to join; held by process N; not a tty; connection refused).
+   */
+  open(sink: BackendSink): Promise<Backend>;
+  /** Calls `returned` when the device may be back (e.g. a change in /dev/serial); returns a stop. */
+  watchReturn?(returned: () => void): () => void;
+}

@@ -1,0 +1,36 @@
+/** What `ports` shows, and `ports --json` prints (DESIGN 7). */
+export interface PortStatus {
+  name: string;
+  n: number | null;
+  uuid: string;
+  state: 'up' | 'down' | 'opening';
+  /** Cause and fix when not up. */
+  why: string | null;
+  backend: string;
+  target: string;
+  /** `115200 8N1`, null where there is no UART. */
+  line: string | null;
+  /** A live change differs from the configuration file. */
+  differs: boolean;
+  group: string | null;
+  aliases: readonly string[];
+  epoch: number;
+  offset: number;
+  lastByteAtUs: number | null;
+  /** User with write, null when nobody. */
+  writer: string | null;
+  viewers: number;
+  incidents: number;
+}
+
+/** What `who` shows. */
+export interface SessionStatus {
+  session: number;
+  port: string;
+  user: string;
+  remote: string;
+  frontend: string;
+  mode: 'write' | 'view';
+  attachedAtUs: number;
+  lastInputAtUs: number | null;
+}

@@ -1,0 +1,81 @@
+import type { RecordKind } from './record.ts';
+import type { PortPosition } from './spool.ts';
+
+/** A port as the store registers it, before its first record. */
+export interface PortRegistration {
+  name: string;
+  /** Its former name: keeps uuid and log through a rename. */
+  was: string | null;
+  backend: string;
+}
+
+/** What the store knows of a port: where its next record goes. */
+export interface RegisteredPort {
+  name: string;
+  /** Small number of the port in this data directory's databases. */
+  portId: number;
+  uuid: string;
+  position: PortPosition;
+  /** Why the epoch is a new one; null when it goes on. */
+  newEpochBecause: string | null;
+  lastUsedBy: { user: string; atUs: number } | null;
+}
+
+/** One row of the audit trail (DESIGN 11), hash-chained in the state database. */
+export interface AuditRow {
+  atUs: number;
+  user: string;
+  remote: string;
+  frontend: string;
+  /** `login`, `login refused`, `attach`, `take over`, `break`, `line`, `read tx`, `config`, ... */
+  action: string;
+  port: string | null;
+  detail: string;
+}
+
+/** What the rest of the process asks of the store thread. app/ carries it across. */
+export interface LogStore {
+  registerPorts(ports: readonly PortRegistration[]): Promise<RegisteredPort[]>;
+  /** Fire and forget: written with the next commit. */
+  audit(row: AuditRow): void;
+  /** First session number not used yet in this data directory. */
+  readonly nextSession: number;
+  /** Commits everything spooled so far. */
+  flush(): Promise<void>;
+}
+
+/**
+ * Visits spooled entries of one port in seq order. Scalars instead of objects: this runs for every
+ * read of every port. `memory` is valid only during the call.
+ */
+export type EntryVisitor = (
+  portId: number,
+  epoch: number,
+  kind: RecordKind,
+  seq: number,
+  offset: number,
+  atUs: number,
+  memory: Buffer,
+  start: number,
+  length: number,
+) => void;
+
+/** The store thread's side of the spool. */
+export interface SpoolReader {
+  /** Uncommitted bytes published and not yet taken. */
+  waitingBytes(): number;
+  /**
+   * Visits what was published since the last take, port by port, in seq order within a port, about
+   * `bytesMax` in all. What was taken stays in the spool, safe from eviction, until `committed`.
+   */
+  take(bytesMax: number, visit: EntryVisitor): number;
+  /** Everything taken so far is durable: its blocks may be used again. */
+  committed(): void;
+  /** Blocks the thread until something is published, `wake` is called, or the time is up. */
+  wait(timeoutMs: number): void;
+}
+
+/** Announces commits to readers on other threads: a counter in shared memory, notified. */
+export interface CommitSignal {
+  readonly counter: Int32Array;
+}
