@@ -40,8 +40,8 @@ export interface SpooledRead {
 }
 
 export interface Spool {
-  /** `portId` is the store's number for the port (state database). */
-  port(portId: number, position: PortPosition): SpoolPort;
+  /** `portId` is the store's number for the port (state database); blocks carry `uuid`, so they outlive that database. */
+  port(portId: number, uuid: string, position: PortPosition): SpoolPort;
   /** Wakes the store; cheap, call once after each sweep or lone read. */
   publish(): void;
 }

@@ -79,3 +79,30 @@ export interface SpoolReader {
 export interface CommitSignal {
   readonly counter: Int32Array;
 }
+
+/** What a killed or stopped daemon left in its spool, to be committed before capture begins. */
+export interface RecoveredSpool {
+  /**
+   * False: nothing proves that no byte was read after these entries (another boot of the kernel,
+   * another data directory, damage): the ports begin a new epoch.
+   */
+  readonly isContinuous: boolean;
+  /** Why not, in words; null when continuous. */
+  readonly why: string | null;
+  /** Entries of each port in seq order; stops at the first damaged one of a block. */
+  visit(
+    visitor: (
+      uuid: string,
+      epoch: number,
+      kind: RecordKind,
+      seq: number,
+      offset: number,
+      atUs: number,
+      memory: Buffer,
+      start: number,
+      length: number,
+    ) => void,
+  ): void;
+  /** Ports with a read that a kill cut short and whose bytes were recovered. */
+  readonly cutShort: readonly string[];
+}
