@@ -62,6 +62,8 @@ export interface PortSession {
   input(seq: number, bytes: Uint8Array): void;
   /** @throws Fault DENIED. */
   takeOver(): Promise<void>;
+  /** Gives write up and waits for it no more. Absent where the far side cannot. */
+  view?(): Promise<void>;
   /** @throws Fault DENIED, NOT_WRITER, PORT_UNSUPPORTED, PORT_DOWN. */
   sendBreak(durationMs: number): Promise<void>;
   /** @throws Fault DENIED, NOT_WRITER, PORT_UNSUPPORTED, PORT_DOWN. */

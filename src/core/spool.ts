@@ -8,18 +8,28 @@ export interface PortPosition {
 }
 
 /**
+ * Longest payload of one record in the spool, in bytes: what a block holds. Who has more cuts it
+ * into several records; pieces of 8 KiB or less waste the least of a block.
+ */
+export const PAYLOAD_BYTES_MAX = 16_280;
+
+/**
  * The capture thread's way into the spool for one port. The port core numbers the records, the
  * spool keeps them across kill -9 until the store has committed them. Neither call blocks or
  * throws: when the spool is full, the port over its fair share loses its oldest uncommitted blocks,
  * and the store records the gap from the missing seqs and offsets.
  */
 export interface SpoolPort {
-  /** Appends one record; `payload` (log/frame.ts encodes it) is copied. */
+  /**
+   * Appends one record; `payload` (log/frame.ts encodes it), at most PAYLOAD_BYTES_MAX, is copied.
+   * Not to be called on a port from within its own `read`.
+   */
   append(kind: RecordKind, seq: number, offset: number, atUs: number, payload: Uint8Array): void;
   /**
    * Opens an rx record before the read: `read` puts bytes into `memory` at `start`, at most
    * `lengthMax` (>= 4096). The entry's head is written first, so replay finds the bytes of a read
    * that a kill cut short. `count <= 0` discards the entry. `atUs` is taken after `read` returned.
+   * `read` must not write behind the bytes it reports: recovery would take those for read.
    */
   readInto(
     seq: number,

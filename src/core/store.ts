@@ -62,17 +62,21 @@ export type EntryVisitor = (
 
 /** The store thread's side of the spool. */
 export interface SpoolReader {
-  /** Uncommitted bytes published and not yet taken. */
+  /** Bytes of entries, heads included, published and not yet taken. */
   waitingBytes(): number;
   /**
    * Visits what was published since the last take, port by port, in seq order within a port, about
-   * `bytesMax` in all. What was taken stays in the spool, safe from eviction, until `committed`.
+   * `bytesMax` in all (at least one entry). What was taken stays in the spool, safe from eviction,
+   * until `committed`. Returns the bytes taken, heads included: 0 only when there was nothing.
    */
   take(bytesMax: number, visit: EntryVisitor): number;
   /** Everything taken so far is durable: its blocks may be used again. */
   committed(): void;
-  /** Blocks the thread until something is published, `wake` is called, or the time is up. */
-  wait(timeoutMs: number): void;
+  /**
+   * Blocks the thread until the time is up or somebody rang (`wakeStore`); `published` (the
+   * default): or until there is something to take; `urgent`: or until 1 MB waits to be taken.
+   */
+  wait(timeoutMs: number, until?: 'published' | 'urgent'): void;
 }
 
 /** Announces commits to readers on other threads: a counter in shared memory, notified. */

@@ -1,0 +1,167 @@
+/** One descriptor as the sweep sees it. */
+export interface SweptLine {
+  /** Reads once. Returns the bytes read, 0: nothing there, negative: the line is gone and said so itself. */
+  readOnce(): number;
+  /** True when a read would find nothing. Spares an EAGAIN, which costs Node 20 us as an exception. */
+  isEmpty(): boolean;
+  /** Asks for one call of `Swept.readable` as soon as there is something to read. */
+  arm(): void;
+}
+
+/** A line's handle on the sweep. */
+export interface Swept {
+  /** The poller saw bytes, or a hang-up. */
+  readable(): void;
+  /** Read at once (a session watches, `latency: low`) or with the sweep. */
+  readAtOnce(isImmediate: boolean): void;
+  /** No call to the line after this. */
+  leave(): void;
+}
+
+/** Interval of the sweep: at 115,200 baud a tty, which holds 20 kB, then has about 115 bytes. */
+export const SWEEP_MS = 10;
+/** n_tty gives at most about 4 KB a read: this much and there is probably more. */
+export const FULL_READ_BYTES = 4_000;
+/** Reads of one line before the others get their turn. */
+const READS_PER_TURN_MAX = 16;
+/** A line with nothing to read for this many sweeps waits in the poller again. */
+const EMPTY_SWEEPS_MAX = 3;
+
+/**
+ * idle: waits in the poller. swept: read every 10 ms. flood: gave a full read in a sweep, so it is
+ * read at every poller event until it slows. immediate: read at every poller event, always.
+ */
+type Mode = 'idle' | 'swept' | 'flood' | 'immediate' | 'left';
+
+interface Member extends Swept {
+  mode: Mode;
+  emptySweeps: number;
+  /** Read since the last sweep, in mode flood. */
+  floodBytes: number;
+  sweep(): number;
+}
+
+/**
+ * The adaptive sweep (DESIGN 4), one for all ports: reading every active port each 10 ms costs a
+ * fifth of reading at every poller event (0.036 against 0.18 CPU-s per MB with 48 ports).
+ */
+export class Sweep {
+  /** Members in mode swept or flood. */
+  readonly #active = new Set<Member>();
+  readonly #afterReads: () => void;
+  #timer: NodeJS.Timeout | null = null;
+
+  /** `afterReads` is called once after each sweep or lone read that brought bytes: `Spool.publish`. */
+  constructor(afterReads: () => void = () => undefined) {
+    this.#afterReads = afterReads;
+  }
+
+  /** The line begins idle, armed. */
+  join(line: SweptLine): Swept {
+    const member = this.#makeMember(line);
+    line.arm();
+    return member;
+  }
+
+  /** Lines that are not idle; for tests and status. */
+  get activeCount(): number {
+    return this.#active.size;
+  }
+
+  #makeMember(line: SweptLine): Member {
+    const active = this.#active;
+    const activate = (): void => {
+      member.emptySweeps = 0;
+      member.floodBytes = 0;
+      active.add(member);
+      this.#timer ??= setInterval(() => this.#sweepAll(), SWEEP_MS);
+    };
+    const rest = (): void => {
+      active.delete(member);
+      line.arm();
+    };
+
+    /** `line.readOnce` may make the line leave, which the compiler cannot see. */
+    const hasLeft = (): boolean => member.mode === 'left';
+
+    const member: Member = {
+      mode: 'idle',
+      emptySweeps: 0,
+      floodBytes: 0,
+
+      readable: () => {
+        // Armed before the line was swept; the sweep comes by anyhow.
+        if (member.mode === 'swept' || hasLeft()) return;
+        const count = readWhileFull(line);
+        if (count > 0) this.#afterReads();
+        if (hasLeft()) return;
+        if (member.mode === 'idle') {
+          member.mode = count >= FULL_READ_BYTES ? 'flood' : 'swept';
+          activate();
+        }
+        member.floodBytes += count;
+        if (member.mode !== 'swept') line.arm();
+      },
+
+      sweep: () => {
+        if (member.mode === 'flood') {
+          if (member.floodBytes < FULL_READ_BYTES) member.mode = 'swept';
+          member.emptySweeps = 0;
+          member.floodBytes = 0;
+          return 0;
+        }
+        // After one empty sweep another is likely: ask first.
+        const count = member.emptySweeps > 0 && line.isEmpty() ? 0 : readWhileFull(line);
+        if (hasLeft()) return count;
+        if (count >= FULL_READ_BYTES) {
+          member.mode = 'flood';
+          line.arm();
+        } else if (count > 0) {
+          member.emptySweeps = 0;
+        } else if (++member.emptySweeps >= EMPTY_SWEEPS_MAX) {
+          member.mode = 'idle';
+          rest();
+        }
+        return count;
+      },
+
+      readAtOnce: (isImmediate) => {
+        if (hasLeft() || isImmediate === (member.mode === 'immediate')) return;
+        if (isImmediate) {
+          member.mode = 'immediate';
+          rest();
+        } else {
+          member.mode = 'swept';
+          activate();
+        }
+      },
+
+      leave: () => {
+        member.mode = 'left';
+        active.delete(member);
+      },
+    };
+    return member;
+  }
+
+  #sweepAll(): void {
+    let bytes = 0;
+    for (const member of this.#active) bytes += member.sweep();
+    if (bytes > 0) this.#afterReads();
+    if (this.#active.size === 0 && this.#timer !== null) {
+      clearInterval(this.#timer);
+      this.#timer = null;
+    }
+  }
+}
+
+/** Reads again while reads come back full, within the line's turn. Returns the bytes read. */
+function readWhileFull(line: SweptLine): number {
+  let total = 0;
+  for (let reads = 0; reads < READS_PER_TURN_MAX; reads++) {
+    const count = line.readOnce();
+    if (count > 0) total += count;
+    if (count < FULL_READ_BYTES || line.isEmpty()) break;
+  }
+  return total;
+}

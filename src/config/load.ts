@@ -1,0 +1,226 @@
+import { existsSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import * as zlib from 'node:zlib';
+import { didYouMean } from '../core/names.ts';
+import type { ListenSettings, Settings } from '../core/settings.ts';
+import {
+  diskFiles,
+  entriesOf,
+  rawField,
+  readSources,
+  type Entry,
+  type FileAccess,
+  type Source,
+} from './files.ts';
+import { readPorts, readProfiles } from './ports.ts';
+import { problemsFault, sortProblems, type Problem } from './problems.ts';
+import {
+  dataSchema,
+  defaultsSchema,
+  fileSchema,
+  listenSchema,
+  logSchema,
+  markSchema,
+  type ListenValue,
+} from './schema.ts';
+import { hostsOverlap } from './units.ts';
+import { readRoles, readUsers } from './users.ts';
+import { readValue } from './zod-problems.ts';
+import type * as z from 'zod';
+
+/** What the configuration is checked against besides itself. */
+export interface LoadOptions extends Partial<FileAccess> {
+  /** Words that no port may be named: the verbs. */
+  verbs?: readonly string[];
+  /** Machines the `sim` backend knows; absent: not checked. */
+  machines?: readonly string[];
+  /** Names of the users kept in the database. */
+  databaseUsers?: readonly string[];
+  /** This Node can read and write zstd. */
+  hasZstd?: boolean;
+}
+
+/** A configuration and what there is to say about it. */
+export interface LoadedConfig {
+  settings: Settings;
+  /** Warnings only: errors are thrown. */
+  problems: readonly Problem[];
+}
+
+/** Where the configuration of the machine is. */
+export const SYSTEM_CONFIG = '/etc/fairlead/fairlead.yaml';
+
+/**
+ * Reads and checks fairlead.yaml and all it includes. Paths in a file are relative to that file.
+ * @throws Fault CONFIG_INVALID with all problems at once, one on each line, `file:line:column: what is
+ * wrong; expected ...; did you mean "..."?`.
+ */
+export function loadConfig(path: string, options: LoadOptions = {}): LoadedConfig {
+  const { settings, problems } = checkConfig(path, options);
+  if (!settings) throw problemsFault(problems);
+  return { settings, problems };
+}
+
+/** As loadConfig, for `check`: never throws, gives errors and warnings in order; settings null if any error. */
+export function checkConfig(
+  path: string,
+  options: LoadOptions = {},
+): { settings: Settings | null; problems: readonly Problem[] } {
+  const problems: Problem[] = [];
+  const access: FileAccess = {
+    readFile: options.readFile ?? diskFiles.readFile,
+    listDirectory: options.listDirectory ?? diskFiles.listDirectory,
+  };
+  const sources = readSources(resolve(path), path, access, problems);
+  const { isComplete, all } = sources;
+  const main = all[0];
+  const databaseUsers = options.databaseUsers ?? [];
+
+  const profileEntries = entriesOf(all, 'profiles', problems);
+  const portEntries = entriesOf(all, 'ports', problems);
+  const userEntries = entriesOf(all, 'users', problems);
+  const userNames = [...userEntries.map((entry) => entry.name), ...databaseUsers];
+
+  const data = readSection(main, 'data', dataSchema, problems);
+  const listen = readSection(main, 'listen', listenSchema, problems);
+  const defaults = readSection(main, 'defaults', defaultsSchema, problems);
+  const mark = readSection(main, 'mark', markSchema, problems);
+  const log = readSection(main, 'log', logSchema, problems);
+  const roles = readRoles(main, problems);
+  const ports = readPorts(portEntries, {
+    isComplete,
+    verbs: options.verbs ?? [],
+    users: userNames,
+    machines: options.machines ?? null,
+    defaults,
+    profiles: readProfiles(profileEntries, isComplete, problems),
+    problems,
+  });
+  const users = readUsers(userEntries, {
+    access,
+    isComplete,
+    roles: Object.keys((main?.top['roles'] as object | undefined) ?? {}),
+    groups: groupsOf([...portEntries, ...profileEntries]),
+    portNames: portEntries.map((entry) => entry.name),
+    databaseUsers,
+    rawUser: main ? rawUserOf(main) : null,
+    problems,
+  });
+  if (main && listen) checkListeners(main, listen, portEntries, problems);
+  if (main && isComplete) checkRawUser(main, userNames, problems);
+  if (main && log?.codec === 'zstd' && !(options.hasZstd ?? 'zstdCompressSync' in zlib)) {
+    const text = `log.codec: this is Node ${process.versions.node}, and zstd needs 22.15 or later; expected brotli`;
+    problems.push(main.file.problem(['log', 'codec'], 'value', text));
+  }
+
+  const sorted = sortProblems(
+    problems,
+    all.map((source) => source.file.name),
+  );
+  const hasError = sorted.some((problem) => problem.severity === 'error');
+  if (hasError || !main || data === null || !listen || !log)
+    return { settings: null, problems: sorted };
+  const settings: Settings = {
+    files: all.map((source) => source.path),
+    data: resolve(dirname(main.path), data),
+    listen: listenSettings(listen),
+    users,
+    roles,
+    ports,
+    markMs: mark,
+    log: { codec: log.codec, spoolBytes: log.spool },
+  };
+  return { settings: deepFreeze(settings), problems: sorted };
+}
+
+/**
+ * The configuration file to use: `explicit` (--config) whether it exists or not, else
+ * ./fairlead.yaml, else /etc/fairlead/fairlead.yaml. Null when there is none.
+ */
+export function findConfig(
+  cwd: string,
+  explicit: string | null | undefined,
+  exists: (path: string) => boolean = existsSync,
+): string | null {
+  if (explicit) return resolve(cwd, explicit);
+  return [resolve(cwd, 'fairlead.yaml'), SYSTEM_CONFIG].find(exists) ?? null;
+}
+
+/** A section of the main file; its defaults when it is missing or empty. */
+function readSection<T extends z.ZodType>(
+  main: Source | undefined,
+  key: keyof typeof fileSchema.shape,
+  schema: T,
+  problems: Problem[],
+): z.output<T> | null {
+  const given = main?.top[key];
+  if (!main || given === undefined || given === null) {
+    return fileSchema.shape[key].parse(undefined) as z.output<T>;
+  }
+  return readValue(schema, given, main.file, [key], problems);
+}
+
+function groupsOf(entries: readonly Entry[]): ReadonlySet<string> {
+  const groups = entries.map((entry) => rawField(entry, 'group'));
+  return new Set(groups.filter((group) => typeof group === 'string'));
+}
+
+/** No two doors on one address. A raw door is there for each port with a number. */
+function checkListeners(
+  main: Source,
+  { ssh, raw }: ListenValue,
+  ports: readonly Entry[],
+  problems: Problem[],
+): void {
+  if (!raw) return;
+  const refuse = (key: string, text: string): void => {
+    problems.push(main.file.problem(['listen', 'raw', key], 'value', `listen.raw: ${text}`));
+  };
+  for (const entry of ports) {
+    const n = rawField(entry, 'n');
+    if (typeof n !== 'number' || !Number.isInteger(n) || n < 1 || n > 999) continue;
+    const tcpPort = raw.base + n;
+    if (tcpPort > 65_535) {
+      refuse(
+        'base',
+        `${raw.base} + ${n} (n of ${entry.name}) is no TCP port; expected a base of 65535 - ${n} at most`,
+      );
+      return;
+    }
+    if (ssh && ssh.tcpPort === tcpPort && hostsOverlap(ssh.host, raw.host)) {
+      refuse(
+        'base',
+        `the door of ${entry.name} at ${raw.base} + ${n} = ${tcpPort} overlaps listen.ssh on ${ssh.host}:${ssh.tcpPort}; expected another base or address`,
+      );
+    }
+  }
+}
+
+function checkRawUser(main: Source, users: readonly string[], problems: Problem[]): void {
+  const name = rawUserOf(main);
+  if (name === null || users.includes(name)) return;
+  const text = `listen.raw.as: no user "${name}"; expected one of users${didYouMean(name, users)}`;
+  problems.push(main.file.problem(['listen', 'raw', 'as'], 'value', text));
+}
+
+/** As written, also when the rest of the door has problems. */
+function rawUserOf(main: Source): string | null {
+  const { raw } = (main.top['listen'] ?? {}) as { raw?: { as?: unknown } | null };
+  return typeof raw?.as === 'string' ? raw.as : null;
+}
+
+function listenSettings({ ssh, raw }: ListenValue): ListenSettings {
+  return {
+    ssh: ssh && { host: ssh.host, tcpPort: ssh.tcpPort, allow: ssh.allow },
+    raw: raw ? { host: raw.host, base: raw.base, allow: raw.allow, as: raw.as } : null,
+  };
+}
+
+/** The parts a room is given cannot be changed by another one. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const part of Object.values(value)) deepFreeze(part);
+  }
+  return value;
+}

@@ -1,0 +1,88 @@
+import type { FrontendServices } from '../../core/frontend.ts';
+import { Fault } from '../../core/fault.ts';
+import type { BinarySession, OpenSession } from '../binary-session.ts';
+import type { Guest } from '../door.ts';
+
+/**
+ * One client of a raw door: a program, so byte-transparent, without notices, disconnected rather
+ * than skipped. It views while somebody else writes. When it has sent all it wanted (a half-close,
+ * as `echo x | nc` does) it is still given what the port says; it has left when its whole
+ * connection is closed, or after a minute or two if its process is gone without a word.
+ */
+export function serveRawClient(
+  guest: Guest,
+  port: string,
+  user: string,
+  services: FrontendServices,
+  openSession: OpenSession,
+): void {
+  const { socket, remote } = guest;
+  const journal = services.journal.child({ port, remote });
+  guest.identified();
+  guest.authenticated(); // the allow list was all the login there is
+  socket.setKeepAlive(true, KEEPALIVE_MS);
+
+  let isFirstChunk = true;
+  let session: BinarySession | null = null;
+
+  async function takeInput(bytes: Buffer): Promise<void> {
+    socket.pause();
+    if (isFirstChunk && isHttpRequest(bytes)) {
+      journal.warn({ bytes: bytes.length }, 'HTTP request on a raw door dropped');
+      socket.destroy();
+      return;
+    }
+    isFirstChunk = false;
+    await session!.input(bytes);
+    socket.resume();
+  }
+
+  async function attach(): Promise<void> {
+    const opened = await openSession(
+      services,
+      {
+        caller: { user, remote, frontend: 'raw' },
+        port,
+        mode: 'write',
+        delivery: 'program',
+        from: null,
+        notices: false,
+        keys: false,
+      },
+      {
+        write: (bytes, done) => void socket.write(bytes, () => done()),
+        ended: (why) => {
+          journal.info({ why }, 'raw session ended');
+          socket.end(); // what it can still take, it gets
+          setTimeout(() => socket.destroy(), LINGER_MS).unref();
+        },
+      },
+    );
+    if (socket.destroyed) return opened.detach('the client left');
+    session = opened;
+    socket.once('close', () => opened.detach('the client left'));
+    socket.on('data', (bytes: Buffer) => {
+      takeInput(bytes).catch((err: unknown) => {
+        journal.error({ err }, 'raw input could not be passed on');
+        socket.destroy();
+      });
+    });
+  }
+
+  attach().catch((error: unknown) => {
+    if (error instanceof Fault) {
+      journal.warn({ fault: error.code, why: error.message }, 'raw client refused');
+    } else journal.error({ err: error }, 'raw client could not be served');
+    socket.destroy();
+  });
+}
+
+/** A browser or a scanner: its request must not reach a device's shell (DESIGN 6). */
+function isHttpRequest(bytes: Buffer): boolean {
+  const line = bytes.toString('latin1', 0, 8_192);
+  return /^(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP\/\d/.test(line);
+}
+
+/** A peer that died in silence is found by probes; libuv sends ten, a second apart. */
+const KEEPALIVE_MS = 30_000;
+const LINGER_MS = 1_000;

@@ -1,0 +1,80 @@
+import type { ServerChannel } from 'ssh2';
+import type { FrontendServices } from '../../core/frontend.ts';
+import type { Caller } from '../../core/user.ts';
+import type { OpenSession } from '../binary-session.ts';
+import { ChannelOutput } from './channel-output.ts';
+import type { ConnectionGuard, DirectChannel, PrivateChannel } from './guards.ts';
+
+/**
+ * Attaches `ssh -W PORT:1` and `-L` to a port: byte-transparent, no notices, no keys. The session
+ * is there before the channel, so that a refusal can say why; what the port says in between waits.
+ * The end of the client's input leaves the output open until the client closes.
+ * @throws Fault PORT_UNKNOWN, DENIED.
+ */
+export async function openDirectChannel(
+  guard: ConnectionGuard,
+  services: FrontendServices,
+  openSession: OpenSession,
+  caller: Caller,
+  port: string,
+): Promise<DirectChannel> {
+  const early: { bytes: Uint8Array; done: () => void }[] = [];
+  let output: ChannelOutput | null = null;
+  let channel: ServerChannel | null = null;
+  let hasEnded = false;
+
+  function write(bytes: Uint8Array, done: () => void): void {
+    if (output === null) early.push({ bytes, done });
+    else output.write(bytes).then(done, () => undefined); // refused: the client is gone
+  }
+
+  function end(): void {
+    hasEnded = true;
+    const ending = channel;
+    if (ending === null) return;
+    void output!.flushed().then(() => {
+      ending.end();
+      ending.resume(); // unread input would hold back ssh2's close
+    });
+  }
+
+  const session = await openSession(
+    services,
+    { caller, port, mode: 'write', delivery: 'program', from: null, notices: false, keys: false },
+    {
+      write,
+      ended: (why) => {
+        services.journal.info(
+          { port, user: caller.user, remote: caller.remote, why },
+          'session ended',
+        );
+        end();
+      },
+    },
+  );
+
+  function pass(bytes: Buffer): void {
+    channel!.pause();
+    session
+      .input(bytes)
+      .catch((err: unknown) =>
+        services.journal.error({ port, err }, 'input could not be passed on'),
+      )
+      .finally(() => channel!.resume());
+  }
+
+  return {
+    attach(accept) {
+      channel = accept() as ServerChannel;
+      output = new ChannelOutput(channel, guard);
+      guard.onChannelClosed(channel as unknown as PrivateChannel, () => {
+        output!.close();
+        session.detach('the client left');
+      });
+      for (const { bytes, done } of early.splice(0)) write(bytes, done);
+      channel.on('data', pass);
+      if (hasEnded) end();
+    },
+    abandon: () => session.detach('the client left'),
+  };
+}

@@ -1,0 +1,286 @@
+import { closeSync, constants as fsConstants, openSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
+import type * as KoffiModule from 'koffi';
+import type { Libc } from '../core/libc.ts';
+import {
+  CC,
+  CFLAG,
+  CHARACTER_SIZE,
+  FLUSH,
+  IFLAG,
+  IOCTL,
+  LOCK,
+  MMAP,
+  MODEM,
+  SOCKET,
+  TERMIOS2,
+  forArchitecture,
+} from './constants.ts';
+import type { ArchitectureConstants } from './constants.ts';
+
+type Koffi = typeof KoffiModule;
+
+/**
+ * The C library through koffi; null where koffi has no binary (it is an optional package), or on a
+ * system whose numbers are not known here. Everything that needs it has a plainer way without.
+ */
+export async function loadLibc(): Promise<Libc | null> {
+  const numbers = process.platform === 'linux' ? forArchitecture(process.arch) : null;
+  if (numbers === null) return null;
+  let koffi: Koffi;
+  try {
+    koffi = (await import('koffi')).default as unknown as Koffi;
+  } catch {
+    return null;
+  }
+  return createLibc(koffi, numbers);
+}
+
+/** Binds the functions once; safe in any thread. */
+export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
+  const library = koffi.load(null);
+  // Variadic in C. Linux passes an integer or pointer there as it does any other on both architectures.
+  const ioctlPointer = library.func('int ioctl(int fd, unsigned long request, void *argument)');
+  const ioctlNumber = library.func('int ioctl(int fd, unsigned long request, long argument)');
+  const mmap = library.func(
+    'void *mmap(void *address, size_t length, int protection, int flags, int fd, int64_t offset)',
+  );
+  const socket = library.func('int socket(int domain, int type, int protocol)');
+  const sendto = library.func(
+    'long sendto(int fd, void *bytes, size_t length, int flags, void *address, uint32_t addressLength)',
+  );
+  const getsockopt = library.func(
+    'int getsockopt(int fd, int level, int name, void *value, void *length)',
+  );
+  const flock = library.func('int flock(int fd, int operation)');
+  const syscall = library.func('long syscall(long number)');
+
+  // One buffer serves all synchronous calls: none of them re-enters.
+  const scratch = Buffer.alloc(TERMIOS2.bytes);
+
+  function failure(call: string, errno = koffi.errno()): NodeJS.ErrnoException {
+    const code = getSystemErrorName(-errno);
+    return Object.assign(new Error(`${call}: ${code}`), { code, errno: -errno, syscall: call });
+  }
+
+  function control(name: keyof typeof IOCTL, fd: number, argument: Buffer | number): void {
+    const call = typeof argument === 'number' ? ioctlNumber : ioctlPointer;
+    if ((call(fd, IOCTL[name], argument) as number) < 0) throw failure(name);
+  }
+
+  /** On a pool thread; `argument` stays referenced until the call is back. */
+  function controlAsync(
+    name: keyof typeof IOCTL,
+    fd: number,
+    argument: Buffer | number,
+  ): Promise<void> {
+    const call = typeof argument === 'number' ? ioctlNumber : ioctlPointer;
+    return new Promise((resolve, reject) => {
+      call.async(fd, IOCTL[name], argument, (error: Error | null, result: number) => {
+        // koffi carries errno over to this thread; it holds only until the next call.
+        if (error !== null) reject(error);
+        else if (result < 0) reject(failure(name));
+        else resolve();
+      });
+    });
+  }
+
+  function number(name: 'TIOCINQ' | 'TIOCOUTQ' | 'TIOCGPTN', fd: number): number {
+    control(name, fd, scratch);
+    return scratch.readInt32LE(0);
+  }
+
+  return {
+    mapShared(fd, bytes) {
+      const protection = MMAP.PROT_READ | MMAP.PROT_WRITE;
+      const address: unknown = mmap(null, bytes, protection, MMAP.MAP_SHARED, fd, 0);
+      if (BigInt.asIntN(64, koffi.address(address)) === -1n) throw failure('mmap');
+      return Buffer.from(koffi.view(address, bytes));
+    },
+
+    peerCredentials(fd) {
+      const value = Buffer.alloc(12); // struct ucred
+      const length = Buffer.alloc(4);
+      length.writeInt32LE(value.length);
+      if ((getsockopt(fd, SOCKET.SOL_SOCKET, SOCKET.SO_PEERCRED, value, length) as number) < 0) {
+        throw failure('getsockopt');
+      }
+      return {
+        pid: value.readInt32LE(0),
+        uid: value.readUInt32LE(4),
+        gid: value.readUInt32LE(8),
+      };
+    },
+
+    sendDatagram(path, text) {
+      const isAbstract = path.startsWith('@');
+      const name = Buffer.from(isAbstract ? `\0${path.slice(1)}` : `${path}\0`);
+      if (name.length > SOCKET.pathBytesMax) throw failure('sendto', koffi.os.errno.ENAMETOOLONG);
+      const address = Buffer.alloc(2 + name.length);
+      address.writeUInt16LE(SOCKET.AF_UNIX);
+      name.copy(address, 2);
+      const fd = socket(SOCKET.AF_UNIX, SOCKET.SOCK_DGRAM | SOCKET.SOCK_CLOEXEC, 0) as number;
+      if (fd < 0) throw failure('socket');
+      try {
+        const bytes = Buffer.from(text);
+        const flags = SOCKET.MSG_NOSIGNAL | SOCKET.MSG_DONTWAIT;
+        const sent = Number(sendto(fd, bytes, bytes.length, flags, address, address.length));
+        if (sent < 0) throw failure('sendto');
+      } finally {
+        closeSync(fd);
+      }
+    },
+
+    openPty(columns, rows) {
+      const { O_RDWR, O_NOCTTY, O_NONBLOCK } = fsConstants;
+      const masterFd = openSync('/dev/ptmx', O_RDWR | O_NOCTTY | O_NONBLOCK); // Node adds O_CLOEXEC
+      try {
+        scratch.writeInt32LE(0);
+        control('TIOCSPTLCK', masterFd, scratch); // unlockpt(3); devpts has no use for grantpt(3)
+        const slavePath = `/dev/pts/${number('TIOCGPTN', masterFd)}`;
+        this.setWindowSize(masterFd, columns, rows);
+        return { masterFd, slavePath };
+      } catch (error) {
+        closeSync(masterFd);
+        throw error;
+      }
+    },
+
+    setWindowSize(fd, columns, rows) {
+      scratch.fill(0, 0, 8);
+      scratch.writeUInt16LE(rows, 0);
+      scratch.writeUInt16LE(columns, 2);
+      control('TIOCSWINSZ', fd, scratch);
+    },
+
+    inputWaiting: (fd) => number('TIOCINQ', fd),
+    outputWaiting: (fd) => number('TIOCOUTQ', fd),
+    flush: (fd, which) => control('TCFLSH', fd, FLUSH[which]),
+
+    makeRaw(fd) {
+      control('TCGETS2', fd, scratch);
+      scratch.writeUInt32LE(0, TERMIOS2.iflag);
+      scratch.writeUInt32LE(0, TERMIOS2.oflag);
+      scratch.writeUInt32LE(0, TERMIOS2.lflag);
+      const cflag =
+        scratch.readUInt32LE(TERMIOS2.cflag) & ~(CFLAG.CSIZE | CFLAG.PARENB | CFLAG.HUPCL);
+      const size = CHARACTER_SIZE[8]!;
+      scratch.writeUInt32LE((cflag | size | CFLAG.CREAD | CFLAG.CLOCAL) >>> 0, TERMIOS2.cflag);
+      scratch[TERMIOS2.cc + CC.VMIN] = 1;
+      scratch[TERMIOS2.cc + CC.VTIME] = 0;
+      control('TCSETS2', fd, scratch);
+    },
+
+    async setLine(fd, line, flow) {
+      const termios = Buffer.alloc(TERMIOS2.bytes);
+      control('TCGETS2', fd, termios); // a copy of what the kernel has: no transfer to the device
+      writeLine(termios, line, flow);
+      await controlAsync('TCSETS2', fd, termios);
+    },
+
+    getLine(fd) {
+      control('TCGETS2', fd, scratch);
+      return readLine(scratch);
+    },
+
+    async setSignals(fd, signals) {
+      const wanted = [
+        [signals.dtr, MODEM.DTR],
+        [signals.rts, MODEM.RTS],
+      ] as const;
+      for (const name of ['TIOCMBIS', 'TIOCMBIC'] as const) {
+        const isRaise = name === 'TIOCMBIS';
+        const bits = wanted.reduce((sum, [state, bit]) => (state === isRaise ? sum | bit : sum), 0);
+        if (bits === 0) continue;
+        const argument = Buffer.alloc(4);
+        argument.writeInt32LE(bits);
+        await controlAsync(name, fd, argument);
+      }
+    },
+
+    setBreak: (fd, on) => controlAsync(on ? 'TIOCSBRK' : 'TIOCCBRK', fd, 0),
+
+    lockExclusive(fd) {
+      if ((flock(fd, LOCK.EX | LOCK.NB) as number) === 0) return true;
+      if (koffi.errno() === koffi.os.errno.EWOULDBLOCK) return false;
+      throw failure('flock');
+    },
+
+    threadId: () => Number(syscall(numbers.SYS_gettid)),
+  };
+}
+
+const PARITY_BITS: Readonly<Record<string, number>> = {
+  none: 0,
+  even: CFLAG.PARENB,
+  odd: CFLAG.PARENB | CFLAG.PARODD,
+  space: CFLAG.PARENB | CFLAG.CMSPAR,
+  mark: CFLAG.PARENB | CFLAG.CMSPAR | CFLAG.PARODD,
+};
+
+/**
+ * Puts line settings into a termios2, raw, CLOCAL, without HUPCL (a later open then makes no edge
+ * on DTR). CSTOPB is 1.5 stop bits at 5 data bits and 2 at all others (16550 data sheet).
+ */
+function writeLine(
+  termios: Buffer,
+  line: { baud: number; dataBits: number; parity: string; stopBits: number },
+  flow: string,
+): void {
+  const parity = PARITY_BITS[line.parity];
+  const size = CHARACTER_SIZE[line.dataBits];
+  if (parity === undefined || size === undefined) throw invalid('no such parity or data bits');
+  if (line.stopBits === 1.5 && line.dataBits !== 5) {
+    throw invalid('1.5 stop bits exist with 5 data bits only');
+  }
+  if (line.stopBits === 2 && line.dataBits === 5) {
+    throw invalid('with 5 data bits a UART sends 1 or 1.5 stop bits, not 2');
+  }
+  const ours =
+    CFLAG.CBAUD |
+    CFLAG.CIBAUD |
+    CFLAG.CSIZE |
+    CFLAG.CSTOPB |
+    CFLAG.PARENB |
+    CFLAG.PARODD |
+    CFLAG.CMSPAR |
+    CFLAG.CRTSCTS |
+    CFLAG.HUPCL;
+  let cflag = termios.readUInt32LE(TERMIOS2.cflag) & ~ours;
+  cflag |= CFLAG.BOTHER | size | parity | CFLAG.CREAD | CFLAG.CLOCAL;
+  if (line.stopBits !== 1) cflag |= CFLAG.CSTOPB;
+  if (flow === 'rtscts') cflag |= CFLAG.CRTSCTS;
+  // Not IGNPAR, which drivers take as leave to drop a byte with a framing error: it is logged as it came.
+  termios.writeUInt32LE(flow === 'xonxoff' ? IFLAG.IXON | IFLAG.IXOFF : 0, TERMIOS2.iflag);
+  termios.writeUInt32LE(0, TERMIOS2.oflag);
+  termios.writeUInt32LE(0, TERMIOS2.lflag);
+  termios.writeUInt32LE(cflag >>> 0, TERMIOS2.cflag);
+  termios[TERMIOS2.cc + CC.VMIN] = 1;
+  termios[TERMIOS2.cc + CC.VTIME] = 0;
+  termios.writeUInt32LE(line.baud, TERMIOS2.ispeed);
+  termios.writeUInt32LE(line.baud, TERMIOS2.ospeed);
+}
+
+function readLine(termios: Buffer): {
+  baud: number;
+  dataBits: number;
+  parity: string;
+  stopBits: number;
+} {
+  const cflag = termios.readUInt32LE(TERMIOS2.cflag);
+  const dataBits = 5 + ((cflag & CFLAG.CSIZE) >>> 4);
+  const parityBits = cflag & (CFLAG.PARENB | CFLAG.PARODD | CFLAG.CMSPAR);
+  const known = Object.entries(PARITY_BITS).find(([, bits]) => bits === parityBits);
+  const isTwo = (cflag & CFLAG.CSTOPB) !== 0;
+  return {
+    baud: termios.readUInt32LE(TERMIOS2.ospeed), // the kernel fills it in for the old codes too
+    dataBits,
+    // PARODD without PARENB means nothing.
+    parity: (cflag & CFLAG.PARENB) === 0 ? 'none' : (known?.[0] ?? 'none'),
+    stopBits: isTwo ? (dataBits === 5 ? 1.5 : 2) : 1,
+  };
+}
+
+function invalid(message: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`EINVAL: ${message}`), { code: 'EINVAL' });
+}

@@ -1,0 +1,130 @@
+import type { Timers } from '../ports/timers.ts';
+
+/** conserver's prefix, which is in people's fingers: ^E c, then a key. */
+const PREFIX: readonly number[] = [0x05, 0x63];
+/** A lone ^E is the device's (end of line in every shell) when no second key follows in this time. */
+export const LONE_PREFIX_MS = 500;
+
+/** What may follow the prefix, by character; `next` when the key wants another one. */
+export type EscapeTable<Action> = Readonly<Record<string, EscapeKey<Action>>>;
+export type EscapeKey<Action> =
+  { help: string; action: Action } | { help: string; next: EscapeTable<Action> };
+
+export type SessionKey = 'leave' | 'help' | 'force' | 'view' | 'who';
+
+export const SESSION_KEYS: EscapeTable<SessionKey> = {
+  '.': { help: 'leave', action: 'leave' },
+  '?': { help: 'this list', action: 'help' },
+  f: { help: 'force: take write over', action: 'force' },
+  s: { help: 'spy: give write up and view', action: 'view' },
+  w: { help: 'who is on this port', action: 'who' },
+};
+
+/** What one chunk of input came to. */
+export interface EscapeStep<Action> {
+  /** Bytes of a sequence that has begun; handed back with the next chunk. */
+  held: readonly number[];
+  /** Bytes for the device, at once; null: none. */
+  pass: Uint8Array | null;
+  /** A sequence is complete. */
+  action: Action | null;
+  /** A sequence ended with a key that means nothing, as in `^Ecq`; null: none did. */
+  unknown: string | null;
+}
+
+/**
+ * The `^Ec` keys (DESIGN 7). Pure. A chunk that *is* a sequence counts, and so do its keys typed one
+ * by one; inside a longer chunk, as in a paste, it does not. Every other byte passes unchanged.
+ */
+export function stepEscape<Action>(
+  table: EscapeTable<Action>,
+  held: readonly number[],
+  chunk: Uint8Array,
+): EscapeStep<Action> {
+  if (held.length === 0 && (chunk.length === 0 || chunk[0] !== PREFIX[0])) return passing(chunk);
+  const sequence = held.length === 0 ? chunk : Uint8Array.from([...held, ...chunk]);
+  const step = readSequence(table, sequence);
+  if (step) return step;
+  if (held.length === 0) return passing(chunk);
+  // What was begun is not a sequence with this chunk, but the chunk may be one by itself.
+  const anew = stepEscape(table, [], chunk);
+  return { ...anew, pass: Uint8Array.from([...held, ...(anew.pass ?? [])]) };
+}
+
+/** The lines of `^Ec?`. */
+export function escapeHelp(table: EscapeTable<unknown>, prefix = '^Ec'): string[] {
+  return Object.entries(table).flatMap(([key, entry]) =>
+    'next' in entry ? escapeHelp(entry.next, prefix + key) : [`${prefix}${key}  ${entry.help}`],
+  );
+}
+
+/** The same with the time that a lone ^E waits. */
+export class EscapeKeys<Action> {
+  readonly #table: EscapeTable<Action>;
+  readonly #timers: Timers;
+  readonly #onLonePrefix: (bytes: Uint8Array) => void;
+  #held: readonly number[] = [];
+  #cancelWait: (() => void) | null = null;
+
+  /** `onLonePrefix` gets the ^E that nothing followed. */
+  constructor(
+    table: EscapeTable<Action>,
+    timers: Timers,
+    onLonePrefix: (bytes: Uint8Array) => void,
+  ) {
+    this.#table = table;
+    this.#timers = timers;
+    this.#onLonePrefix = onLonePrefix;
+  }
+
+  step(chunk: Uint8Array): EscapeStep<Action> {
+    const step = stepEscape(this.#table, this.#held, chunk);
+    this.#held = step.held;
+    this.stop();
+    if (step.held.length === 1) {
+      this.#cancelWait = this.#timers.after(LONE_PREFIX_MS, () => {
+        this.#cancelWait = null;
+        this.#onLonePrefix(Uint8Array.from(this.#held));
+        this.#held = [];
+      });
+    }
+    return step;
+  }
+
+  stop(): void {
+    this.#cancelWait?.();
+    this.#cancelWait = null;
+  }
+}
+
+function passing(chunk: Uint8Array): EscapeStep<never> {
+  return { held: [], pass: chunk.length > 0 ? chunk : null, action: null, unknown: null };
+}
+
+/** A sequence, complete or begun; null: it is none. */
+function readSequence<Action>(
+  table: EscapeTable<Action>,
+  sequence: Uint8Array,
+): EscapeStep<Action> | null {
+  const begun: EscapeStep<Action> = {
+    held: [...sequence],
+    pass: null,
+    action: null,
+    unknown: null,
+  };
+  for (const [i, byte] of PREFIX.entries()) {
+    if (i === sequence.length) return begun;
+    if (sequence[i] !== byte) return null;
+  }
+  let keys = table;
+  for (let i = PREFIX.length; i < sequence.length; i++) {
+    const key = String.fromCharCode(sequence[i]!);
+    const entry = Object.hasOwn(keys, key) ? keys[key]! : null;
+    const isLast = i === sequence.length - 1;
+    if (entry && 'next' in entry) keys = entry.next;
+    else if (!isLast) return null;
+    else if (entry) return { held: [], pass: null, action: entry.action, unknown: null };
+    else return { held: [], pass: null, action: null, unknown: key };
+  }
+  return begun;
+}

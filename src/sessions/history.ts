@@ -1,0 +1,228 @@
+import { Fault } from '../core/fault.ts';
+import type { LogCursor, LogPlace, LogReader } from '../core/log-reader.ts';
+import { offsetsOf, seqsOf } from '../core/record.ts';
+import type { LogRecord } from '../core/record.ts';
+import type { Caller } from '../core/user.ts';
+
+/** The store is behind when nothing is committed for this long: history ends there. */
+export const COMMIT_WAIT_MS = 5_000;
+const READ_BYTES = 32_768;
+
+/** A byte's place: everything before it has been delivered. */
+export interface StreamPlace {
+  epoch: number;
+  offset: number;
+}
+
+export interface HistorySource {
+  log: LogReader;
+  caller: Caller;
+  uuid: string;
+}
+
+export interface HistorySink {
+  /** Resolves when more may be written; false: the session is over. */
+  write(bytes: Uint8Array): Promise<boolean>;
+  /** A line for people, after what was written. */
+  notice(text: string): void;
+}
+
+/**
+ * A port's rx bytes from the log, in order, up to places that the live stream gives (DESIGN 3). Both
+ * count by offset, so the seam shows nothing twice and misses nothing; what is missing is told.
+ */
+export class History {
+  readonly #source: HistorySource;
+  readonly #sink: HistorySink;
+  #cursor: LogCursor;
+  /** Null: nothing delivered yet, whatever comes first is right. */
+  #at: StreamPlace | null;
+  #parts: Uint8Array[] = [];
+  #partsBytes = 0;
+
+  private constructor(
+    source: HistorySource,
+    sink: HistorySink,
+    cursor: LogCursor,
+    at: StreamPlace | null,
+  ) {
+    this.#source = source;
+    this.#sink = sink;
+    this.#cursor = cursor;
+    this.#at = at;
+  }
+
+  /**
+   * `live` is where the live stream begins: what lies before it may still be on its way to the log.
+   * @throws Fault LOG_NOT_FOUND when there is no such place, and what the log says otherwise.
+   */
+  static async begin(
+    source: HistorySource,
+    sink: HistorySink,
+    from: LogPlace,
+    live: StreamPlace,
+  ): Promise<History> {
+    const cursor = await locate(source, from, live);
+    if (from.at !== 'offset') return new History(source, sink, cursor, null);
+    return new History(source, sink, cursor, { epoch: cursor.epoch, offset: from.offset });
+  }
+
+  /** The session was given everything before this place, partly by other means. */
+  deliveredUpTo(place: StreamPlace): void {
+    this.#at = place;
+  }
+
+  /**
+   * Delivers what lies before `until`, waiting for its commit. False: the session is over.
+   * @throws what the log says; by then the hole has been told.
+   */
+  async deliver(until: StreamPlace): Promise<boolean> {
+    try {
+      const isComplete = await this.#read(until);
+      return await this.#finish(until, isComplete ? NOT_LOGGED : 'they are not in the log yet');
+    } catch (error) {
+      await this.#finish(until, 'the log could not be read');
+      throw error;
+    }
+  }
+
+  /** True: all that the log will ever have before `until` was read. */
+  async #read(until: StreamPlace): Promise<boolean> {
+    const { log, caller, uuid } = this.#source;
+    let isCommitted = false;
+    for (;;) {
+      const batch = await log.read(caller, uuid, this.#cursor, READ_BYTES);
+      for (const record of batch.records) {
+        const { epoch, seq } = record;
+        if (!(await this.#take(record, until))) {
+          this.#cursor = { epoch, seq };
+          return true;
+        }
+        this.#cursor = { epoch, seq: seq + seqsOf(record) };
+        if (epoch === until.epoch && endOf(record) === until.offset) return true;
+      }
+      this.#cursor = batch.next;
+      if (!(await this.#flush())) return true;
+      if (!batch.atEnd) continue;
+      if (isCommitted && batch.records.length === 0) return true;
+      isCommitted = await this.#isCommitted(until);
+      // If it is, one more look: it may have been committed after the read.
+      if (!isCommitted && !(await log.changed(caller, uuid, this.#cursor, COMMIT_WAIT_MS))) {
+        return false;
+      }
+    }
+  }
+
+  /** Delivers what of this record lies before `until`; false: not all of it does. */
+  async #take(record: LogRecord, until: StreamPlace): Promise<boolean> {
+    const { epoch } = record;
+    const limit = epoch === until.epoch ? until.offset : Number.POSITIVE_INFINITY;
+    if (epoch > until.epoch || record.offset >= limit) return false;
+    const end = endOf(record);
+    if (end === record.offset) return true;
+    const to = Math.min(end, limit);
+    const from = await this.#advance(epoch, record.offset);
+    if (from >= to) return end <= limit;
+    if (record.kind === 'rx') {
+      await this.#add(record.bytes.subarray(from - record.offset, to - record.offset));
+    } else if (record.kind === 'gap') {
+      const count = record.count === null ? 'an unknown number of' : to - from;
+      await this.#tell(`skipped ${count} bytes (${from}..${to}), missing: ${record.reason}`);
+    }
+    this.#at = { epoch, offset: to };
+    return end <= limit;
+  }
+
+  /** The log goes on at this place: returns what of it is new, and tells of a hole before it. */
+  async #advance(epoch: number, offset: number): Promise<number> {
+    const at = this.#at;
+    if (at === null) return offset;
+    if (at.epoch === epoch) {
+      if (offset > at.offset) await this.#tellHole(at.offset, offset, NOT_LOGGED);
+      return Math.max(at.offset, offset);
+    }
+    await this.#tell('continuity is not proven here: a new epoch begins');
+    if (offset > 0) await this.#tellHole(0, offset, NOT_LOGGED);
+    return offset;
+  }
+
+  /** Everything before `until` has been delivered or told to be missing. */
+  async #finish(until: StreamPlace, whyMissing: string): Promise<boolean> {
+    const at = this.#at;
+    if (at === null) {
+      if (whyMissing !== NOT_LOGGED) await this.#tell(`history is left out: ${whyMissing}`);
+    } else if (at.epoch !== until.epoch) {
+      if (until.offset > 0) await this.#tellHole(0, until.offset, whyMissing);
+    } else if (at.offset < until.offset) {
+      await this.#tellHole(at.offset, until.offset, whyMissing);
+    }
+    if (at === null || at.epoch !== until.epoch || at.offset < until.offset) this.#at = until;
+    return this.#flush();
+  }
+
+  async #tellHole(from: number, to: number, why: string): Promise<void> {
+    await this.#tell(`skipped ${to - from} bytes (${from}..${to}), ${why}`);
+  }
+
+  async #tell(text: string): Promise<void> {
+    await this.#flush();
+    this.#sink.notice(text);
+  }
+
+  async #add(bytes: Uint8Array): Promise<void> {
+    this.#parts.push(bytes);
+    this.#partsBytes += bytes.length;
+    if (this.#partsBytes >= READ_BYTES) await this.#flush();
+  }
+
+  async #flush(): Promise<boolean> {
+    const parts = this.#parts;
+    this.#parts = [];
+    this.#partsBytes = 0;
+    return this.#sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
+  }
+
+  async #isCommitted(until: StreamPlace): Promise<boolean> {
+    if (until.offset === 0) return true;
+    const { log, caller, uuid } = this.#source;
+    const [port] = await log.ports(caller, uuid);
+    const epoch = port?.epochs.find((candidate) => candidate.epoch === until.epoch);
+    return epoch !== undefined && epoch.endOffset >= until.offset;
+  }
+}
+
+const NOT_LOGGED = 'the log does not have them';
+
+function endOf(record: LogRecord): number {
+  return record.offset + offsetsOf(record);
+}
+
+/**
+ * A place that is not committed yet counts as there: reading then begins at the end of the log and
+ * waits. The end is asked for first, so that a commit in between cannot hide bytes.
+ */
+async function locate(
+  { log, caller, uuid }: HistorySource,
+  place: LogPlace,
+  live: StreamPlace,
+): Promise<LogCursor> {
+  const beforeAll: LogCursor = { epoch: live.epoch, seq: 0 };
+  const end = (await tryLocate({ at: 'end' })) ?? beforeAll;
+  const found = await tryLocate(place);
+  if (found) return found;
+  const isOnItsWay =
+    place.at === 'offset'
+      ? (place.epoch ?? live.epoch) === live.epoch && place.offset <= live.offset
+      : place.at !== 'time' && place.at !== 'boot';
+  if (!isOnItsWay) throw new Fault('LOG_NOT_FOUND', 'the log does not reach back to that place');
+  return end.epoch < live.epoch ? beforeAll : end;
+
+  async function tryLocate(wanted: LogPlace): Promise<LogCursor | null> {
+    try {
+      return await log.locate(caller, uuid, wanted);
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'LOG_NOT_FOUND') return null;
+      throw error;
+    }
+  }
+}

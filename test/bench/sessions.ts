@@ -1,0 +1,249 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { createInterface } from 'node:readline';
+import { Readable, type Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import ssh2, { type Client } from 'ssh2';
+import { freeTcpPort } from '../e2e/daemon.ts';
+import { compileC } from '../support/compile-c.ts';
+import { Feeder, LINE_RATE, verifyStream } from './feeder.ts';
+import { residentBytes } from './process-usage.ts';
+import { megabytes, percentile, type Bench, type Row } from './row.ts';
+import { fairlead, floor, portName, subjectDirectory, type Subject } from './subjects.ts';
+
+const BUSY_PORTS = 47;
+const READERS = 50;
+
+export const SESSION_ROWS: readonly Row[] = [
+  {
+    name: 'echo-raw',
+    what: 'keystroke echo over raw TCP, 47 other ports busy',
+    async measure(bench) {
+      const rawBase = await freeTcpPort();
+      const open = (): Promise<Socket> => dial(rawBase + 1);
+      const ours = await echoTimes(bench, fairlead({ rawBase }), open);
+      return [echoLine('raw TCP', ours, await floorEcho(bench))];
+    },
+  },
+  {
+    name: 'echo-ssh',
+    what: 'keystroke echo over SSH, 47 other ports busy',
+    async measure(bench) {
+      const sshTcpPort = await freeTcpPort();
+      const keys = ssh2.utils.generateKeyPairSync('ed25519');
+      let client: Client | null = null;
+      const open = async (): Promise<Duplex> => {
+        client = await login(sshTcpPort, `bench:${portName(0)}`, keys.private);
+        return new Promise((resolve, reject) =>
+          client!.shell({ term: 'dumb' }, (error, channel) =>
+            error ? reject(error) : resolve(channel),
+          ),
+        );
+      };
+      try {
+        const ours = await echoTimes(bench, fairlead({ sshTcpPort, key: keys.public }), open);
+        return [echoLine('SSH', ours, await floorEcho(bench))];
+      } finally {
+        (client as Client | null)?.end();
+      }
+    },
+  },
+  {
+    name: 'readers50',
+    what: '50 raw readers of one port, one of which never reads',
+    measure: fanOut,
+  },
+  {
+    name: 'last64k',
+    what: 'the last 64 KB of a port, asked over SSH',
+    measure: lastOfPort,
+  },
+];
+
+/** Milliseconds from a key to its echo. */
+async function echoTimes(
+  bench: Bench,
+  subject: Subject,
+  open: () => Promise<Duplex>,
+): Promise<number[]> {
+  bench.say(`${subject.name}: echo ...`);
+  const device = spawn(compileC('test/bench/echo.c'), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: device.stdout });
+  const [path] = (await once(lines, 'line')) as [string];
+  const feeder = await Feeder.start(BUSY_PORTS);
+  const directory = subjectDirectory(bench.directory, subject);
+  const running = await subject.start([path, ...feeder.paths], directory);
+  try {
+    const session = await open();
+    const fed = feeder.run({ rate: LINE_RATE });
+    await sleep(1_000); // what a session says at first is no echo
+    const times = await typeKeys(session, bench.quick ? 300 : 2_000);
+    feeder.stop();
+    await fed;
+    session.destroy();
+    return times;
+  } finally {
+    await running.stop();
+    await feeder.close();
+    device.stdin.end();
+    lines.close();
+  }
+}
+
+async function typeKeys(session: Duplex, count: number): Promise<number[]> {
+  const times: number[] = [];
+  let awaited = -1;
+  let heard: () => void = () => undefined;
+  session.on('data', (chunk: Buffer) => {
+    if (chunk.includes(awaited)) heard();
+  });
+  for (let i = 0; i < count; i++) {
+    const key = 0x61 + (i % 26);
+    const echoed = new Promise<void>((resolve) => (heard = resolve));
+    awaited = key;
+    const pressedAt = performance.now();
+    session.write(Uint8Array.of(key));
+    await echoed;
+    times.push(performance.now() - pressedAt);
+    awaited = -1;
+    // Out of step with every 10 ms sweep.
+    await sleep(2 + (i % 7));
+  }
+  return times;
+}
+
+async function floorEcho(bench: Bench): Promise<number[]> {
+  const tcpPort = await freeTcpPort();
+  return echoTimes(bench, floor(tcpPort), () => dial(tcpPort));
+}
+
+function echoLine(door: string, ours: readonly number[], base: readonly number[]) {
+  const [p50, p99] = [percentile(ours, 0.5), percentile(ours, 0.99)];
+  const [base50, base99] = [percentile(base, 0.5), percentile(base, 0.99)];
+  return {
+    what: `keystroke echo, ${door}, p50 / p99, 47 other ports busy`,
+    budget: '<= 0.4 / 3 ms',
+    result: `${p50.toFixed(2)} / ${p99.toFixed(1)} ms`,
+    floor: `${base50.toFixed(2)} / ${base99.toFixed(1)} (x ${(p50 / base50).toFixed(1)})`,
+    isMet: p50 <= 0.4 && p99 <= 3,
+  };
+}
+
+async function fanOut(bench: Bench) {
+  const bytes = bench.quick ? 4e6 : 16e6;
+  const rawBase = await freeTcpPort();
+  const subject = fairlead({ rawBase });
+  const feeder = await Feeder.start(1);
+  const running = await subject.start(feeder.paths, subjectDirectory(bench.directory, subject));
+  const sockets: Socket[] = [];
+  try {
+    for (let i = 0; i < READERS; i++) sockets.push(await dial(rawBase + 1));
+    const [stalled, ...readers] = sockets;
+    stalled!.pause();
+    stalled!.on('error', () => undefined); // it is to be disconnected
+    const received = readers.map((reader) => {
+      const chunks: Buffer[] = [];
+      reader.on('data', (chunk: Buffer) => chunks.push(chunk));
+      return chunks;
+    });
+    const before = residentBytes(running.pid).now;
+    let peak = before;
+    const watch = setInterval(() => (peak = Math.max(peak, residentBytes(running.pid).now)), 100);
+    // 400 kB a second: 20 MB a second to the readers together, and far more than a stalled one takes.
+    const fed = await feeder.run({ rate: 400_000, bytes });
+    await sleep(2_000);
+    clearInterval(watch);
+    const sent = fed.sent[0]!;
+    let complete = 0;
+    for (const chunks of received) {
+      const verdict = await verifyStream(0, Readable.from(chunks), [[0, sent]]);
+      if (verdict.differsAt === null && verdict.bytes === sent) complete++;
+    }
+    for (const socket of sockets) socket.destroy();
+    await running.stop();
+    const log = await verifyStream(0, running.log(0), [[0, sent]]);
+    const isLogWhole = log.differsAt === null && log.bytes === sent;
+    const growth = peak - before;
+    return [
+      {
+        what: '50 readers, one stalled: complete readers; log; RSS more by',
+        budget: '49; complete; <= 16 MB',
+        result: `${complete}; ${isLogWhole ? 'complete' : `${log.bytes} of ${sent}`}; ${megabytes(growth)}`,
+        floor: '',
+        isMet: complete === READERS - 1 && isLogWhole && growth <= 16e6,
+      },
+    ];
+  } finally {
+    for (const socket of sockets) socket.destroy();
+    await running.stop();
+    await feeder.close();
+  }
+}
+
+async function lastOfPort(bench: Bench) {
+  const sshTcpPort = await freeTcpPort();
+  const keys = ssh2.utils.generateKeyPairSync('ed25519');
+  const subject = fairlead({ sshTcpPort, key: keys.public });
+  const feeder = await Feeder.start(8);
+  const running = await subject.start(feeder.paths, subjectDirectory(bench.directory, subject));
+  let client: Client | null = null;
+  try {
+    const fed = await feeder.run({ rate: 0, bytes: bench.quick ? 2e6 : 64e6 });
+    await sleep(2_000);
+    client = await login(sshTcpPort, 'bench', keys.private);
+    const command = `log ${portName(0)} --last 64K --format raw`;
+    const times: number[] = [];
+    let isRight = true;
+    for (let i = 0; i < 50; i++) {
+      const askedAt = performance.now();
+      const chunks = await execute(client, command);
+      times.push(performance.now() - askedAt);
+      if (i > 0) continue;
+      const sent = fed.sent[0]!;
+      const verdict = await verifyStream(0, Readable.from(chunks), [[sent - 65_536, sent]]);
+      isRight = verdict.differsAt === null && verdict.bytes === 65_536;
+    }
+    const p50 = percentile(times, 0.5);
+    return [
+      {
+        what: 'last 64 KB of a port, over an open SSH connection, p50 / p99',
+        budget: '<= 5 ms',
+        result: `${p50.toFixed(1)} / ${percentile(times, 0.99).toFixed(1)} ms${isRight ? '' : ', wrong bytes'}`,
+        floor: '',
+        isMet: p50 <= 5 && isRight,
+      },
+    ];
+  } finally {
+    client?.end();
+    await running.stop();
+    await feeder.close();
+  }
+}
+
+async function dial(tcpPort: number): Promise<Socket> {
+  const socket = connect({ host: '127.0.0.1', port: tcpPort, noDelay: true });
+  await once(socket, 'connect');
+  return socket;
+}
+
+async function login(tcpPort: number, username: string, privateKey: string): Promise<Client> {
+  const client = new ssh2.Client();
+  const ready = once(client, 'ready');
+  client.connect({ host: '127.0.0.1', port: tcpPort, username, privateKey });
+  await ready;
+  client.on('error', () => undefined); // the daemon is stopped before the client
+  return client;
+}
+
+function execute(client: Client, command: string): Promise<Buffer[]> {
+  return new Promise((resolve, reject) =>
+    client.exec(command, (error, channel) => {
+      if (error) return reject(error);
+      const chunks: Buffer[] = [];
+      channel.on('data', (chunk: Buffer) => chunks.push(chunk));
+      channel.on('close', () => resolve(chunks));
+      channel.stderr.resume();
+    }),
+  );
+}

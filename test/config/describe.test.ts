@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { configJsonSchema, configJsonSchemaText, configPage } from '../../src/config/describe.ts';
+
+function packageRoot(directory = import.meta.dirname): string {
+  return existsSync(join(directory, 'package.json')) ? directory : packageRoot(dirname(directory));
+}
+
+interface Node {
+  description?: string;
+  properties?: Record<string, Node>;
+  additionalProperties?: Node | boolean;
+  anyOf?: Node[];
+}
+
+/** Every key of the file with its schema. */
+function* keysIn(node: Node, path: string): Generator<[string, Node]> {
+  for (const [key, value] of Object.entries(node.properties ?? {})) {
+    yield [`${path}${key}`, value];
+    yield* keysIn(value, `${path}${key}.`);
+  }
+  if (typeof node.additionalProperties === 'object') {
+    yield* keysIn(node.additionalProperties, `${path}NAME.`);
+  }
+  for (const branch of node.anyOf ?? []) yield* keysIn(branch, path);
+}
+
+describe('what is generated from the schemas', () => {
+  it('is what lies in config/ and docs/ (else run node dist/src/config/generate.js)', () => {
+    const root = packageRoot();
+    const schema = readFileSync(join(root, 'config/fairlead.schema.json'), 'utf8');
+    assert.equal(schema, configJsonSchemaText());
+    assert.deepEqual(JSON.parse(schema), configJsonSchema());
+    assert.equal(readFileSync(join(root, 'docs/config.md'), 'utf8'), configPage());
+  });
+
+  it('describes every key, and names it on the page', () => {
+    const page = configPage();
+    const keys = [...keysIn(configJsonSchema(), '')];
+    assert.ok(keys.length > 50);
+    for (const [path, node] of keys) {
+      assert.ok(node.description, path);
+      assert.ok(page.includes(`\`${path.split('.').at(-1)}\``), path);
+    }
+  });
+});

@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { diffSettings } from '../../src/config/diff.ts';
+import { settingsOf } from './support.ts';
+
+describe('diffSettings', () => {
+  const before = settingsOf(`
+users: { u: { role: view, unix: u } }
+ports:
+  same: { tcp: "h:1" }
+  line: { tcp: "h:2" }
+  gone: { tcp: "h:3" }
+  old: { tcp: "h:4" }
+`);
+
+  it('finds nothing to do between equal files, however they are written', () => {
+    const again = settingsOf(
+      'users: { u: { unix: u, role: view } }\nports: { old: { tcp: "h:4" }, gone: { tcp: "h:3" }, line: { tcp: "h:2" }, same: { tcp: "h:1", line: 115200 8N1, was: before } }\n',
+    );
+    assert.deepEqual(diffSettings(before, structuredClone(again)), {
+      added: [],
+      removed: [],
+      changed: [],
+      unchanged: ['old', 'gone', 'line', 'same'],
+      renamed: [],
+      listenChanged: false,
+      usersChanged: false,
+      markChanged: false,
+      needsRestart: [],
+    });
+  });
+
+  it('names what each port needs, and what has to wait for a restart', () => {
+    const after = settingsOf(`
+data: /srv
+roles: { r: [view] }
+users: { u: { role: view, unix: u } }
+listen: { ssh: none }
+mark: 1h
+log: { spool: 64M }
+ports:
+  SAME: { tcp: "h:1" }
+  line: { tcp: "h:2", line: 9600 }
+  new: { tcp: "h:4", was: OLD }
+  more: { tcp: "h:5" }
+`);
+    assert.deepEqual(diffSettings(before, after), {
+      added: ['new', 'more'],
+      removed: ['gone', 'old'],
+      changed: ['SAME', 'line'],
+      unchanged: [],
+      renamed: [{ from: 'old', to: 'new' }],
+      listenChanged: true,
+      usersChanged: true,
+      markChanged: true,
+      needsRestart: [
+        'data: /var/lib/fairlead stays in use; /srv needs a restart',
+        'log.spool: 33554432 bytes stay in use; 67108864 need a restart',
+      ],
+    });
+  });
+});

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import { RawFrontend, type NumberedPort } from '../../src/frontends/raw/frontend.ts';
+import { FakePorts, fakeServices, noPenalties } from './fakes.ts';
+
+describe('raw door', () => {
+  let ports: FakePorts;
+  let services: ReturnType<typeof fakeServices>;
+  let frontend: RawFrontend;
+  let base: number;
+  let settings: { host: string; base: number; allow: string[]; as: string };
+  const both: NumberedPort[] = [
+    { name: 'db1', n: 1 },
+    { name: 'db2', n: 2 },
+  ];
+
+  beforeEach(async () => {
+    ports = new FakePorts();
+    services = fakeServices({});
+    base = await freeBase();
+    settings = { host: '127.0.0.1', base, allow: ['127.0.0.0/8'], as: 'lab' };
+    frontend = new RawFrontend(settings, both, {
+      services,
+      openSession: ports.open,
+      penalties: noPenalties(),
+      limits: { retryMs: 50 },
+    });
+    await frontend.start();
+  });
+  afterEach(() => frontend.stop());
+
+  async function enter(tcpPort = base + 1, localAddress = '127.0.0.1') {
+    const socket = connect({ port: tcpPort, host: '127.0.0.1', localAddress, allowHalfOpen: true });
+    socket.on('error', () => undefined);
+    const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    await new Promise((resolve) => socket.once('connect', resolve).once('error', resolve));
+    return { socket, gone };
+  }
+
+  const attached = (count: number) => ports.until(() => ports.sessions.length === count);
+
+  it('is transparent for every byte, both ways, as the user of the setting', async () => {
+    const { socket } = await enter();
+    await attached(1);
+    const { request, output } = ports.sessions[0]!;
+    assert.deepEqual(
+      { ...request, caller: { ...request.caller, remote: '' } },
+      {
+        caller: { user: 'lab', remote: '', frontend: 'raw' },
+        port: 'db1',
+        mode: 'write',
+        delivery: 'program',
+        from: null,
+        notices: false,
+        keys: false,
+      },
+    );
+    const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
+    socket.write(every);
+    await ports.until(() => ports.inputs['db1']?.length === 256);
+    assert.deepEqual(ports.inputs['db1'], every);
+    output.write(every, () => undefined);
+    assert.deepEqual(await bytesOf(socket, 256), every);
+  });
+
+  for (const line of ['GET / HTTP/1.1', 'POST /x HTTP/1.0', 'OPTIONS * HTTP/1.1']) {
+    it(`drops ${line} before the port sees it, and the client`, async () => {
+      const { socket, gone } = await enter();
+      socket.resume().write(`${line}\r\nHost: db1\r\n\r\n`);
+      await gone;
+      await ports.until(() => ports.sessions[0]?.detached != null);
+      assert.deepEqual(ports.inputs, {});
+      await services.journal.said('HTTP request on a raw door dropped');
+    });
+  }
+
+  it('lets HTTP pass in a later chunk, and GET that is no request', async () => {
+    const { socket } = await enter();
+    socket.write('GET version\r');
+    await ports.until(() => ports.inputs['db1']?.toString() === 'GET version\r');
+    socket.write('GET / HTTP/1.1\r\n');
+    await ports.until(() => ports.inputs['db1']?.toString().endsWith('HTTP/1.1\r\n') ?? false);
+  });
+
+  it('goes on giving output after the client ended its input', async () => {
+    const { socket, gone } = await enter();
+    socket.end('status\r');
+    await ports.until(() => ports.inputs['db1'] !== undefined);
+    const session = ports.sessions[0]!;
+    session.output.write(Buffer.from('ok'), () => undefined);
+    assert.equal((await bytesOf(socket, 2)).toString(), 'ok');
+    assert.equal(session.detached, null);
+    session.output.ended('kicked');
+    socket.resume();
+    await gone;
+  });
+
+  it('detaches when the client is gone', async () => {
+    const { socket } = await enter();
+    await attached(1);
+    socket.destroy();
+    await ports.until(() => ports.sessions[0]!.detached !== null);
+  });
+
+  it('ends a client that reads nothing once the port gave it up', async () => {
+    const { socket } = await enter();
+    await attached(1);
+    socket.pause();
+    const { output } = ports.sessions[0]!;
+    for (let i = 0; i < 200; i++) output.write(Buffer.alloc(100_000), () => undefined);
+    output.ended('too slow');
+    assert.equal((await services.journal.said('raw session ended'))['why'], 'too slow');
+    await ports.until(() => ports.sessions[0]!.detached !== null);
+  });
+
+  it('refuses whom the allow list does not name, and takes changes of it', async () => {
+    await frontend.update({ ...settings, allow: ['127.0.0.2'] }, both);
+    const { socket, gone } = await enter();
+    socket.resume();
+    await gone;
+    await enter(base + 1, '127.0.0.2');
+    await attached(1);
+  });
+
+  it('on reload touches only the doors that changed', async () => {
+    const one = await enter(base + 1);
+    const two = await enter(base + 2);
+    await attached(2);
+    await frontend.update(settings, [both[0]!, { name: 'echo', n: 3 }]);
+    two.socket.resume();
+    await two.gone;
+    one.socket.write('still');
+    await ports.until(() => ports.inputs['db1']?.toString() === 'still');
+    assert.equal(frontend.tcpPortOf('db2'), null);
+    const three = await enter(base + 3);
+    three.socket.write('x');
+    assert.equal((await bytesOf(three.socket, 1)).toString(), 'x');
+  });
+
+  it('closes a client the port refuses, and says why', async () => {
+    await frontend.update(settings, [{ name: 'unknown', n: 1 }]);
+    const { socket, gone } = await enter();
+    socket.resume();
+    await gone;
+    assert.equal((await services.journal.said('raw client refused'))['fault'], 'PORT_UNKNOWN');
+  });
+
+  it('opens a door whose number was taken once it is free, the others at once', async () => {
+    const taker = createServer();
+    await new Promise<void>((resolve) => taker.listen(base + 3, '127.0.0.1', resolve));
+    await frontend.update(settings, [...both, { name: 'echo', n: 3 }]);
+    await services.journal.said('address cannot be listened on, this door stays shut for now');
+    assert.equal(frontend.tcpPortOf('echo'), null);
+    assert.equal(frontend.tcpPortOf('db2'), base + 2);
+    const opened = services.journal.lines.filter(({ message }) => message === 'door open').length;
+    await new Promise((resolve) => taker.close(resolve));
+    const isOpen = () =>
+      services.journal.lines.filter(({ message }) => message === 'door open').length > opened;
+    while (!isOpen()) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.equal(frontend.tcpPortOf('echo'), base + 3);
+  });
+});
+
+function bytesOf(socket: Socket, count: number): Promise<Buffer> {
+  return new Promise((resolve) => {
+    let all = Buffer.alloc(0);
+    socket.on('data', (bytes: Buffer) => {
+      all = Buffer.concat([all, bytes]);
+      if (all.length >= count) resolve(all);
+    });
+  });
+}
+
+/** A base with three free numbers after it, for all one can know. */
+async function freeBase(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
+  const { port } = probe.address() as AddressInfo;
+  await new Promise((resolve) => probe.close(resolve));
+  return Math.min(port, 65_000);
+}

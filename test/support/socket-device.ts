@@ -1,0 +1,53 @@
+import { once } from 'node:events';
+import net from 'node:net';
+
+/** The far end of a socket line: a server for one client, which takes nothing by itself. */
+export interface SocketDevice {
+  readonly server: net.Server;
+  /** Sends all of it, at the pace the line takes it. */
+  send(bytes: Uint8Array): Promise<void>;
+  /** What has come so far and was not read yet. */
+  receive(): Buffer;
+  /** Ends the connection. */
+  close(): void;
+  dispose(): Promise<void>;
+}
+
+export async function makeSocketDevice(listen: net.ListenOptions): Promise<SocketDevice> {
+  const server = net.createServer({ pauseOnConnect: true });
+  let client: net.Socket | null = null;
+  const connected: (() => void)[] = [];
+  server.on('connection', (socket) => {
+    client?.destroy();
+    client = socket;
+    socket.on('error', () => undefined);
+    for (const resolve of connected.splice(0)) resolve();
+  });
+  server.listen(listen);
+  await once(server, 'listening');
+
+  async function current(): Promise<net.Socket> {
+    if (client === null) await new Promise<void>((resolve) => connected.push(resolve));
+    return client!;
+  }
+
+  return {
+    server,
+    async send(bytes) {
+      const socket = await current();
+      if (!socket.destroyed && !socket.write(bytes)) await once(socket, 'drain');
+    },
+    receive() {
+      // `read(0)` asks the paused socket to fetch more from the kernel for the next call.
+      const bytes = (client?.read() as Buffer | null) ?? Buffer.alloc(0);
+      client?.read(0);
+      return bytes;
+    },
+    close: () => client?.end(),
+    async dispose() {
+      client?.destroy();
+      server.close();
+      await once(server, 'close');
+    },
+  };
+}
