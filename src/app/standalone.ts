@@ -14,17 +14,17 @@ const RAW_BASE = 4000;
 
 /** Machines of the demo rack: name, the simulated system, its seed. */
 const DEMO_RACK = [
-  ['db1', 'linux', 11],
+  ['db1', 'linux-panics', 11],
   ['db2', 'linux', 29],
   ['core1', 'router', 5],
-  ['board7', 'uboot', 7],
+  ['board7', 'u-boot', 7],
   ['host3', 'xen', 3],
 ] as const;
 
 /** Settings without a file: the rack of simulated machines, one of which dies now and then. */
-export function demoRack(): PortSettings[] {
+export function demoRack(speed: number): PortSettings[] {
   return DEMO_RACK.map(([name, machine, seed], index) =>
-    port(name, index + 1, { kind: 'sim', machine, seed, speed: 1 }),
+    port(name, index + 1, { kind: 'sim', machine, seed, speed }),
   );
 }
 

@@ -26,6 +26,7 @@ export class SupervisedThread {
   readonly #name: string;
   readonly #journal: Journal;
   readonly #prepare: (beat: Int32Array) => ThreadStart;
+  readonly #replaced: () => void;
   #worker: Worker | null = null;
   #isStopping = false;
   #failures = 0;
@@ -37,11 +38,14 @@ export class SupervisedThread {
     journal: Journal;
     /** Makes what one incarnation needs: fresh ports, current settings. `beat` is its heartbeat. */
     prepare: (beat: Int32Array) => ThreadStart;
+    /** Called when a replacement is ready. */
+    replaced?(): void;
   }) {
     this.#name = options.name;
     this.#file = options.file;
     this.#journal = options.journal;
     this.#prepare = options.prepare;
+    this.#replaced = () => options.replaced?.();
   }
 
   /** Starts the thread and resolves when it is ready for work (or has failed: it is being restarted). */
@@ -92,6 +96,7 @@ export class SupervisedThread {
       void this.start().then(() => {
         const durationMs = Math.round(performance.now() - beganMs);
         this.#journal.warn({ thread: this.#name, durationMs }, 'thread started anew');
+        this.#replaced();
       });
     }, delayMs);
   }

@@ -47,7 +47,8 @@ export function readUsers(entries: readonly Entry[], context: UserContext): User
       unix: value.unix ?? null,
       from: value.from,
     };
-    if (problems.length === before) warnOfNoWayIn(entry, user, context);
+    const hasError = problems.slice(before).some(({ severity }) => severity === 'error');
+    if (!hasError) warnOfNoWayIn(entry, user, context);
     users.push(user);
   }
   return users;

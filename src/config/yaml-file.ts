@@ -1,12 +1,13 @@
 import {
+  Composer,
   isAlias,
   isMap,
   isScalar,
   isSeq,
   Lexer,
   LineCounter,
-  parseDocument,
   Parser,
+  type CST,
   type Document,
   type Node,
   type Pair,
@@ -26,9 +27,6 @@ export interface YamlFile {
   readonly isWhole: boolean;
   /** A problem at a key, or at its value; where there is no such path, at the nearest above it. */
   problem(path: Path, at: 'key' | 'value', text: string, severity?: Problem['severity']): Problem;
-  /** Place of a value's first character in the text; null when there is no such path. */
-  offsetOf(path: Path): number | null;
-  readonly document: Document.Parsed | null;
 }
 
 /** Deeper than any configuration; the composer recurses, and far deeper input would end the process. */
@@ -67,11 +65,9 @@ export function parseYamlFile(name: string, text: string, problems: Problem[]): 
   const value = document && convert(document, places, report);
   return {
     name,
-    value: value ?? null,
+    value,
     isWhole: document !== null,
     problem,
-    offsetOf: (path) => places.get(placeKey(path))?.value ?? null,
-    document,
   };
 }
 
@@ -85,35 +81,37 @@ function parseBounded(
   lineCounter: LineCounter,
   report: (offset: number, what: string) => void,
 ): Document.Parsed | null {
-  const tooDeepAt = findTooDeep(text);
-  if (tooDeepAt !== null) {
-    lineCounter.addNewLine(0);
-    for (let at = text.indexOf('\n'); at >= 0; at = text.indexOf('\n', at + 1)) {
-      lineCounter.addNewLine(at + 1);
-    }
-    report(tooDeepAt, `nested deeper than ${DEPTH_MAX} levels; expected a configuration`);
-    return null;
+  const tokens = tokensOf(text, lineCounter, report);
+  if (!tokens) return null;
+  const composer = new Composer({ prettyErrors: false, uniqueKeys: false });
+  const [document, second] = [...composer.compose(tokens, true, text.length)];
+  if (!document) return null;
+  for (const { message, pos } of [...document.errors, ...document.warnings]) {
+    report(pos[0], `this is not YAML: ${lowerFirst(message)}${hintFor(text, pos[0])}`);
   }
-  const document = parseDocument(text, { lineCounter, prettyErrors: false, uniqueKeys: false });
-  for (const error of [...document.errors, ...document.warnings]) {
-    const message =
-      error.code === 'MULTIPLE_DOCS'
-        ? 'a second document starts here; expected one'
-        : `this is not YAML: ${lowerFirst(error.message)}${hintFor(text, error.pos[0])}`;
-    report(error.pos[0], message);
-  }
-  return document.errors.length > 0 ? null : document;
+  if (second) report(second.range[0], 'a second document starts here; expected one');
+  return document.errors.length > 0 || second ? null : document;
 }
 
-/** The parser proper works with a stack of its own, so it can look before the composer recurses. */
-function findTooDeep(text: string): number | null {
-  const parser = new Parser();
+/** The parser works with a stack of its own, so the depth can be seen before the composer recurses. */
+function tokensOf(
+  text: string,
+  lineCounter: LineCounter,
+  report: (offset: number, what: string) => void,
+): CST.Token[] | null {
+  const parser = new Parser(lineCounter.addNewLine);
+  const tokens: CST.Token[] = [];
+  lineCounter.addNewLine(0);
   for (const lexeme of new Lexer().lex(text)) {
-    for (const token of parser.next(lexeme)) void token;
+    tokens.push(...parser.next(lexeme));
     // a level is a collection and the value waiting in it: at most two entries
-    if (parser.stack.length > DEPTH_MAX * 2) return parser.offset;
+    if (parser.stack.length > DEPTH_MAX * 2) {
+      report(parser.offset, `nested deeper than ${DEPTH_MAX} levels; expected a configuration`);
+      return null;
+    }
   }
-  return null;
+  tokens.push(...parser.end());
+  return tokens;
 }
 
 /** `ssh: [::1]:8022` starts a list. */

@@ -46,9 +46,9 @@ export interface PackedFrame extends Omit<FrameHead, 'epoch'> {
 
 /** Packs records into a frame, without an object for each. Reusable: `finish` begins anew. */
 export class FrameBuilder {
-  #heads = Buffer.allocUnsafe(16 * 1024);
+  #heads: Buffer = Buffer.allocUnsafe(16 * 1024);
   #headsLength = 0;
-  #payloads = Buffer.allocUnsafe(64 * 1024);
+  #payloads: Buffer = Buffer.allocUnsafe(64 * 1024);
   #payloadsLength = 0;
   #count = 0;
   #firstSeq = 0;

@@ -189,7 +189,7 @@ async function findLastBytes(source: Source, bytes: number): Promise<RangeStart>
   const [port] = await source.log.ports(source.caller, source.uuid);
   let wanted = bytes;
   for (const { epoch, firstOffset, endOffset } of [...(port?.epochs ?? [])].reverse()) {
-    if (endOffset - firstOffset > wanted) {
+    if (endOffset - firstOffset >= wanted) {
       const offset = endOffset - wanted;
       const cursor = await locate(
         source,

@@ -1,3 +1,4 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { AttachRequest, PortAccess, SessionEvent } from '../core/attach.ts';
 import type { PortSession } from '../core/attach.ts';
 import type { Journal } from '../core/clock.ts';
@@ -6,13 +7,8 @@ import type { FaultMessage } from '../core/fault.ts';
 import type { Outlet } from './audience.ts';
 import type { MulticastPortAccess } from './rack.ts';
 
-/** The part of a MessagePort (node:worker_threads) that a link needs. */
-export interface LinkEnd {
-  postMessage(value: unknown): void;
-  on(event: 'message', listener: (value: never) => void): unknown;
-  on(event: 'close', listener: () => void): unknown;
-  close(): void;
-}
+/** The part of a MessagePort that a link needs. */
+export type LinkEnd = Pick<MessagePort, 'postMessage' | 'on' | 'close'>;
 
 /** Calls of PortAccess that are asked and answered, by name. */
 export type AccessCall = Exclude<keyof PortAccess, 'attach'>;

@@ -23,7 +23,7 @@ export function adoptFromLog(
   const heads = new Map<string, Omit<SealedHead, 'port'>>();
   let nextSession = 1;
   const adopt = state.db.transaction(() => {
-    for (const reader of readersByAge(directory.log, journal)) {
+    for (const reader of openReaders(directory.log, listLogFiles(directory.log), journal)) {
       for (const port of reader.ports()) {
         ports.delete(port.uuid); // the newest file knows the newest name: last in order
         ports.set(port.uuid, port);
@@ -60,6 +60,31 @@ export function adoptFromLog(
   return ports.size;
 }
 
+/**
+ * Ends of chains in log files that were not finished when the state database was last written: a
+ * crash may have fallen between a segment and the note of it.
+ */
+export function sealedSinceLastCommit(
+  state: State,
+  folder: string,
+  journal: Journal,
+): SealedHead[] {
+  const finished = new Set(
+    state.sealed.files().flatMap((row) => (row.finishedUs === null ? [] : [row.name])),
+  );
+  const names = listLogFiles(folder).filter((name) => !finished.has(name));
+  const ports = state.ports.all();
+  const heads: SealedHead[] = [];
+  for (const reader of openReaders(folder, names, journal)) {
+    for (const { id, uuid } of ports) {
+      const end = chainEnd(reader, uuid);
+      if (end) heads.push({ ...end, port: id });
+    }
+    reader.close();
+  }
+  return heads;
+}
+
 /** The end of a port's chain as one log file has it; null: no segment of the port. */
 export function chainEnd(reader: LogFileReader, uuid: string): Omit<SealedHead, 'port'> | null {
   const span = reader.spans(uuid).at(-1);
@@ -79,9 +104,10 @@ export function isAfter(
   return a.epoch > b.epoch || (a.epoch === b.epoch && a.lastSeq > b.lastSeq);
 }
 
-function readersByAge(folder: string, journal: Journal): LogFileReader[] {
+/** Oldest first. */
+function openReaders(folder: string, names: readonly string[], journal: Journal): LogFileReader[] {
   const readers: LogFileReader[] = [];
-  for (const name of listLogFiles(folder)) {
+  for (const name of names) {
     try {
       readers.push(new LogFileReader(join(folder, name)));
     } catch (error) {

@@ -24,8 +24,6 @@ export class Ports {
   /** Adds a port or changes what is known of it; the name must be free. */
   readonly save: (row: PortRow) => void;
   readonly addEpoch: (row: EpochRow) => void;
-  /** Every port whose epoch still went on begins a new one when it is registered next. */
-  readonly breakAll: (because: string) => void;
 
   constructor(db: Database) {
     const select = db.prepare<[], PortRow>(
@@ -44,13 +42,9 @@ export class Ports {
       `INSERT INTO epoch (port, epoch, began_us, because)
        VALUES (@port, @epoch, @beganUs, @because) ON CONFLICT DO NOTHING`,
     );
-    const breakEach = db.prepare<[string]>(
-      'UPDATE port SET broken_because = ? WHERE broken_because IS NULL',
-    );
     this.all = () => select.all();
     this.newestEpochs = () => new Map(newest.all());
     this.save = (row) => void upsert.run(row);
     this.addEpoch = (row) => void insertEpoch.run(row);
-    this.breakAll = (because) => void breakEach.run(because);
   }
 }

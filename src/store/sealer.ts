@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Journal } from '../core/clock.ts';
+import type { PortPosition } from '../core/spool.ts';
 import { firstKindOf, joinFrames, walkFrame } from '../log/frame.ts';
 import type { Frame } from '../log/recorder.ts';
 import { isAfter } from './adopt.ts';
@@ -66,6 +67,7 @@ export class Sealer {
   readonly #heads: Map<number, SealedHead>;
   /** Heads not yet written to the state database. */
   readonly #unsavedHeads = new Map<number, SealedHead>();
+  readonly #ends = new Map<number, PortPosition>();
   readonly #due = new Set<Tail>();
   #dueSinceMs = 0;
   #keptBytes = 0;
@@ -85,7 +87,11 @@ export class Sealer {
     for (const head of sealedSince) {
       if (isAfter(head, this.#heads.get(head.port))) this.#setHead(head);
     }
-    for (const row of state.hot.after(0)) this.#addRow(row, null);
+    for (const head of this.#heads.values()) this.#noteEnd(head.port, head);
+    for (const row of state.hot.after(0)) {
+      this.#addRow(row, null);
+      this.#noteEnd(row.port, row);
+    }
   }
 
   /** Payload bytes in ports that are due. */
@@ -102,6 +108,11 @@ export class Sealer {
   /** The end of a port's chain; null: nothing sealed. */
   head(portId: number): SealedHead | null {
     return this.#heads.get(portId) ?? null;
+  }
+
+  /** Where each port's hot rows and segments end, as read at start. */
+  ends(): ReadonlyMap<number, PortPosition> {
+    return this.#ends;
   }
 
   /** Takes over what a commit appended. */
@@ -199,7 +210,8 @@ export class Sealer {
     let lastId: number | null = null;
     let rows = 0;
     let bytes = 0;
-    for (const mark of this.#marks) {
+    // The newest rows stay: SQLite would give the ids of an emptied table out again.
+    for (const mark of this.#marks.slice(0, -1)) {
       if (mark.lastId >= end || rows >= DELETE_ROWS_MAX || bytes >= DELETE_BYTES_MAX) break;
       rows += mark.rows;
       bytes += mark.bytes;
@@ -213,6 +225,13 @@ export class Sealer {
     while (this.#marks.length > 0 && this.#marks[0]!.lastId <= id) {
       this.#hotBytes -= this.#marks.shift()!.bytes;
     }
+  }
+
+  #noteEnd(port: number, end: { epoch: number; lastSeq: number; endOffset: number }): void {
+    const known = this.#ends.get(port);
+    if (known && !isAfter(end, { epoch: known.epoch, lastSeq: known.seq - 1 })) return;
+    const { epoch, lastSeq, endOffset } = end;
+    this.#ends.set(port, { epoch, seq: lastSeq + 1, offset: endOffset });
   }
 
   #addRow(row: HotPlace, frame: Frame | null): void {

@@ -188,20 +188,27 @@ export class SpoolBlocks {
     for (const owner of this.#owners) this.#reclaim(owner);
   }
 
-  /** A block of the port that holds the most, of `wanting` itself in case of a tie; -1: none. */
+  /**
+   * A block of the port that holds the most, of `wanting` itself in case of a tie, never of one that
+   * holds less: while the store has all that a flood could lose, the flood loses what comes. -1: none.
+   */
   #evict(wanting: BlockOwner): number {
     const tried = new Set<BlockOwner>();
-    for (;;) {
-      let victim = tried.has(wanting) || wanting.blocks === 0 ? null : wanting;
+    while (tried.size < VICTIMS_MAX) {
+      let victim = wanting.blocks === 0 || tried.has(wanting) ? null : wanting;
+      let most = wanting.blocks;
       for (const owner of this.#owners) {
         const spare = owner.current >= 0 ? owner.blocks - 1 : owner.blocks;
-        if (spare > 0 && owner.blocks > (victim?.blocks ?? 0) && !tried.has(owner)) victim = owner;
+        if (spare === 0 || owner.blocks <= most || tried.has(owner)) continue;
+        victim = owner;
+        most = owner.blocks;
       }
-      if (victim === null || tried.size >= VICTIMS_MAX) return -1;
+      if (victim === null) return -1;
       const block = this.#evictOldest(victim);
       if (block >= 0) return block;
       tried.add(victim);
     }
+    return -1;
   }
 
   #evictOldest(victim: BlockOwner): number {

@@ -77,6 +77,8 @@ class BlockSpoolReader implements OpenedSpoolReader {
   readonly #sorted: Float64Array;
   /** Whose turn it is first, so that a flood starves nobody. */
   #turn = 0;
+  /** What the take under way may still take. */
+  #budgetBytes = 0;
   #publishesSeen = 0;
   #hasMore = false;
 
@@ -111,14 +113,15 @@ class BlockSpoolReader implements OpenedSpoolReader {
     const owners = this.#findNews();
     const turn = this.#turn;
     let bytes = 0;
+    this.#budgetBytes = bytesMax;
     for (let i = 0; i < owners; i++) {
       const owner = (turn + i) % owners;
       if (this.#firstNews[owner]! < 0) continue;
-      if (bytes >= bytesMax) {
+      if (this.#budgetBytes <= 0) {
         this.#hasMore = true;
         break;
       }
-      bytes += this.#takeOwner(owner, bytesMax - bytes, visit);
+      bytes += this.#takeOwner(owner, visit);
       this.#turn = owner + 1;
     }
     return bytes;
@@ -199,8 +202,11 @@ class BlockSpoolReader implements OpenedSpoolReader {
     return isFree || !isSameUse ? -1 : owner;
   }
 
-  /** Takes from one owner's blocks, oldest first, until `bytesMax`. */
-  #takeOwner(owner: number, bytesMax: number, visit: EntryVisitor): number {
+  /**
+   * Takes from one owner's blocks, oldest first, within the budget. Every block but the first counts
+   * as full: blocks, not bytes, are what is kept from eviction until the commit.
+   */
+  #takeOwner(owner: number, visit: EntryVisitor): number {
     const base = this.#order[this.#firstNews[owner]!]!; // orders may wrap: only differences count
     let count = 0;
     for (let block = this.#firstNews[owner]!; block >= 0; block = this.#nextNews[block]!) {
@@ -209,13 +215,16 @@ class BlockSpoolReader implements OpenedSpoolReader {
     if (count > 1) this.#sorted.subarray(0, count).sort();
     let bytes = 0;
     for (let i = 0; i < count; i++) {
-      if (bytes >= bytesMax) {
+      if (this.#budgetBytes <= 0) {
         this.#hasMore = true;
         break;
       }
       const key = this.#sorted[i]!;
       const block = key - Math.floor(key / (BLOCKS_MAX + 1)) * (BLOCKS_MAX + 1);
-      if (this.#claim(block, owner)) bytes += this.#takeBlock(block, bytesMax - bytes, visit);
+      if (!this.#claim(block, owner)) continue;
+      const taken = this.#takeBlock(block, this.#budgetBytes, visit);
+      this.#budgetBytes -= i === 0 ? taken : BLOCK_BYTES;
+      bytes += taken;
     }
     return bytes;
   }

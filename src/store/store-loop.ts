@@ -1,6 +1,5 @@
 import type { Clock, Journal } from '../core/clock.ts';
 import { Fault, faultMessage, type FaultMessage } from '../core/fault.ts';
-import type { PortPosition } from '../core/spool.ts';
 import type {
   AuditRow,
   PortRegistration,
@@ -12,7 +11,6 @@ import type { User } from '../core/user.ts';
 import { Recorder, type Frame, type SessionRecord } from '../log/recorder.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { isCorruption, isSqliteError, schemas } from './database.ts';
-import type { LogFilePort } from './log-file.ts';
 import { LOG_FILE_BYTES_MAX, LogShelf } from './log-shelf.ts';
 import { PortRegister } from './port-register.ts';
 import type { LogFileRow, SealedHead } from './sealed-heads.ts';
@@ -31,7 +29,7 @@ export interface StoreOptions {
   journal: Journal;
   /** Wanted codec of segments. */
   codec: 'brotli' | 'zstd';
-  /** Told after each commit, with what it added; the frames are not to be changed. */
+  /** Told after each commit, with what it added (maybe nothing); the frames are not to be changed. */
   onCommitted(frames: readonly Frame[]): void;
   /** Blocks the thread; for the pause before a retry. */
   sleep?(ms: number): void;
@@ -87,6 +85,13 @@ interface Batch {
   files: LogFileRow[];
 }
 
+/** Writes the batch in one transaction and returns the ids of the frames' rows. */
+type WriteBatch = (
+  heads: readonly SealedHead[],
+  deleteTo: number | null,
+  also: () => void,
+) => number[];
+
 /**
  * The only writer of `fairlead.db` and `log/`, for a thread of its own: `run` blocks. A failing disk
  * loses nothing that is in memory or in the spool: the batch is kept and tried again.
@@ -99,7 +104,7 @@ export class Store {
   readonly #shelf: LogShelf;
   readonly #sealer: Sealer;
   readonly #sleep: (ms: number) => void;
-  readonly #writeBatch: (heads: readonly SealedHead[], deleteTo: number | null) => number[];
+  readonly #writeBatch: WriteBatch;
   #batch: Batch = { frames: [], sessions: [], audit: [], files: [] };
   #spool: SpoolReader | null = null;
   #lastCommitMs = Number.NEGATIVE_INFINITY;
@@ -110,6 +115,7 @@ export class Store {
   #failures = 0;
   #retryAtMs = 0;
   #sealRetryAtMs = 0;
+  #sealFailures = 0;
   #flushes: number[] = [];
 
   /**
@@ -152,7 +158,11 @@ export class Store {
       sealedSince,
     );
     this.#register.expectAll(this.#sealer.ends());
-    this.#writeBatch = state.db.transaction((heads, deleteTo) => this.#write(heads, deleteTo));
+    const write: WriteBatch = (heads, deleteTo, also) => {
+      also();
+      return this.#write(heads, deleteTo);
+    };
+    this.#writeBatch = state.db.transaction(write).immediate;
   }
 
   /** First session number not used yet in this data directory. */
@@ -354,7 +364,107 @@ export class Store {
     this.#spool?.committed();
     this.#lastCommitMs = startedMs;
     this.#commitsSinceSeal++;
-    if (frames.length > 0) this.#options.onCommitted(frames);
+    this.#options.onCommitted(frames);
+  }
+
+  /** Within a transaction. Ids of the frames' rows. */
+  #write(heads: readonly SealedHead[], deleteTo: number | null): number[] {
+    const { hot, sessions, audit, sealed } = this.#state;
+    const batch = this.#batch;
+    this.#register.write();
+    const ids = batch.frames.map((frame) => hot.append(frame));
+    for (const session of batch.sessions) sessions.note(session);
+    for (const row of batch.audit) audit.append(row);
+    for (const file of batch.files) sealed.saveFile(file);
+    for (const head of heads) sealed.save(head);
+    if (deleteTo !== null) hot.deleteThrough(deleteTo);
+    return ids;
+  }
+
+  #failed(error: unknown): void {
+    const { journal, directory, monotonicMs } = this.#options;
+    if (isCorruption(error)) this.#giveUp(error);
+    this.#failures++;
+    const retryMs = this.#failures === 1 ? RETRY_MS_MIN : RETRY_MS_MAX;
+    this.#retryAtMs = monotonicMs() + retryMs;
+    const waitingBytes =
+      (this.#spool?.waitingBytes() ?? 0) +
+      this.#batch.frames.reduce((sum, frame) => sum + frame.bytes, 0);
+    journal.error(
+      { fault: 'STORE_FAILED', file: directory.database, err: error, waitingBytes, retryMs },
+      'commit failed, kept to be tried again',
+    );
+  }
+
+  /** The next start moves the database aside and goes on from the spool. */
+  #giveUp(error: unknown): never {
+    const { database } = this.#options.directory;
+    markDamaged(database);
+    throw new Fault('STORE_CORRUPT', `${database} is damaged; a restart begins a new one`, error);
+  }
+
+  /** True when it did something that took time. */
+  #housekeep(isFlood: boolean): boolean {
+    const nowMs = this.#options.monotonicMs();
+    if (nowMs - this.#lastHousekeepingMs >= HOUSEKEEPING_MS) {
+      this.#lastHousekeepingMs = nowMs;
+      this.#sealer.markOld();
+      if (nowMs - this.#lastCheckpointMs >= CHECKPOINT_MS) {
+        this.#lastCheckpointMs = nowMs;
+        this.#guarded('log checkpoint failed', () => {
+          this.#shelf.checkpoint();
+          this.#shelf.tidy();
+        });
+      }
+    }
+    if (nowMs >= this.#sealRetryAtMs && this.#mustSeal(isFlood)) {
+      this.#commitsSinceSeal = 0;
+      this.#guarded('sealing failed, to be tried again', () => this.#sealer.seal());
+      return true;
+    }
+    const isIdle = !isFlood && this.#failures === 0 && this.#spool?.waitingBytes() === 0;
+    return isIdle && this.#sealer.deletable() !== null && this.#commit();
+  }
+
+  #mustSeal(isFlood: boolean): boolean {
+    if (!isFlood) return this.#sealer.isWorthwhile();
+    const { dueBytes } = this.#sealer;
+    if (dueBytes === 0) return false;
+    return this.#commitsSinceSeal >= (dueBytes > DUE_BYTES_HIGH ? 1 : COMMITS_PER_SEAL);
+  }
+
+  /** Hot rows stay until they are sealed: what fails here is tried again later. */
+  #guarded(message: string, work: () => void): void {
+    try {
+      work();
+      this.#sealFailures = 0;
+    } catch (error) {
+      if (!isSqliteError(error)) throw error;
+      if (isCorruption(error) && ++this.#sealFailures >= 3) this.#giveUp(error);
+      this.#sealRetryAtMs = this.#options.monotonicMs() + RETRY_MS_MAX;
+      this.#options.journal.error({ fault: 'STORE_FAILED', err: error }, message);
+    }
+  }
+
+  #stop(id: number, mailbox: StoreMailbox): void {
+    this.#takeAll();
+    let isCommitted = this.#commit();
+    for (let tries = 1; !isCommitted && tries < STOP_TRIES; tries++) {
+      this.#sleep(RETRY_MS_MIN);
+      isCommitted = this.#commit();
+    }
+    try {
+      if (!isCommitted) throw new Fault('STORE_FAILED', 'the last records are in the spool only');
+      this.#shelf.close();
+      this.#commitOrThrow(() => this.#state.meta.set('clean-stop', 'yes'));
+      this.#state.db.pragma('wal_checkpoint(TRUNCATE)');
+      this.#state.db.close();
+      mailbox.answer({ id, done: true });
+    } catch (error) {
+      if (!isSqliteError(error) && !(error instanceof Fault)) throw error;
+      this.#options.journal.error({ err: error }, 'store stopped without a last commit');
+      mailbox.answer({ id, fault: faultMessage(error) });
+    }
   }
 }
 

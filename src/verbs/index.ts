@@ -1,3 +1,4 @@
+import { attachVerb } from './attach.ts';
 import { checkVerb, demoVerb, reloadVerb, serveVerb, verifyVerb } from './daemon.ts';
 import { lineVerb } from './line.ts';
 import { logVerb } from './log.ts';
@@ -13,6 +14,7 @@ export const VERBS: readonly Verb[] = [
   serveVerb,
   demoVerb,
   portsVerb,
+  attachVerb,
   logVerb,
   replayVerb,
   sendVerb,

@@ -38,7 +38,7 @@ export function planVerb(argv: readonly string[]): {
 } {
   const { name, rest } = splitVerb(argv);
   const verb = VERBS.find((candidate) => candidate.name === name);
-  if (!verb || (verb.where === 'local' && !verb.needsDaemon)) {
+  if (!verb || (verb.where === 'local' && !verb.needsDaemon && !verb.prefersDaemon)) {
     return { place: 'here', inputFile: null };
   }
   let file: string | true | undefined;

@@ -13,6 +13,7 @@ export const userVerb: Verb = {
   right: 'admin',
   where: 'local',
   needsDaemon: false,
+  prefersDaemon: true,
   options: [
     { flags: '--role <role>', does: 'view, operator, admin or a role of the configuration' },
     { flags: '--ports <globs>', does: 'ports, comma-separated: db*,@rack3; none if not given' },

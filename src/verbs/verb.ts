@@ -19,6 +19,8 @@ export interface Verb {
   /** `local`: names a file of the server, or starts or changes the daemon. Never over SSH. */
   where: 'anywhere' | 'local';
   needsDaemon: boolean;
+  /** Runs in the daemon where one answers, else in the shell itself; for verbs that are `local`. */
+  prefersDaemon?: boolean;
   options: readonly VerbOption[];
   /** Further lines of help. */
   details?: readonly string[];

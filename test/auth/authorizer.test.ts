@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createAuthorizer, LOCAL_ADMIN } from '../../src/auth/authorizer.ts';
-import { RIGHTS, type Right, type User } from '../../src/core/user.ts';
+import { RIGHTS, type PortIdentity, type Right, type User } from '../../src/core/user.ts';
 
 function user(name: string, role: string, ports: readonly string[] = []): User {
   return { name, role, ports, keys: [], password: null, unix: null, from: [] };
 }
 
-const db1 = { name: 'db1', group: 'rack3' };
-const sw1 = { name: 'sw1', group: null };
-const vm1 = { name: 'VM1', group: 'Rack3' };
+const db1: PortIdentity = { name: 'db1', group: 'rack3' };
+const sw1: PortIdentity = { name: 'sw1', group: null };
+const vm1: PortIdentity = { name: 'VM1', group: 'Rack3' };
 
 const people = [
   user('alice', 'admin'),
@@ -63,7 +63,7 @@ describe('createAuthorizer', () => {
   });
 
   it('names the user, the right and the port when it refuses', () => {
-    const refusals: [string, Right, typeof sw1 | null, string][] = [
+    const refusals: [string, Right, PortIdentity | null, string][] = [
       [
         'carol',
         'write',

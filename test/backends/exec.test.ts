@@ -30,7 +30,8 @@ let commands = 0;
 describeBackendContract('exec', { unsupported: ['line', 'signals', 'break'] }, async () => {
   const socketPath = path.join(directory, `device${commands++}.sock`);
   const device = await makeSocketDevice({ path: socketPath });
-  const opener = openerOf([process.execPath, DEVICE, socketPath]);
+  const start = 'stty raw -echo && exec "$@"';
+  const opener = openerOf(['sh', '-c', start, 'sh', process.execPath, DEVICE, socketPath]);
   return {
     ...device,
     opener: {

@@ -137,7 +137,7 @@ const table: [string, string, string[]][] = [
     [
       '3:17: profiles.b.profile: builds on itself (a -> b -> a); expected no loop',
       '4:17: profiles.c.profile: builds on itself (c -> c); expected no loop',
-      '5:17: profiles.d.profile: no profile "ciscoo"; expected a, b, c, d or cisco; did you mean "cisco" or "c"?',
+      '5:17: profiles.d.profile: no profile "ciscoo"; expected a, b, c, d or cisco; did you mean "c" or "cisco"?',
       '8:29: ports.p.profile: no profile "Cicso"; expected a, b, c, d or cisco; did you mean "c" or "cisco"?',
     ],
   ],
@@ -369,10 +369,9 @@ describe('problems of a configuration', () => {
       problems.map(({ severity, text }) => `${severity}: ${text}`),
       [
         'warning: users.a: cannot log in: has no key, no password and no unix user',
-        'warning: users.a.ports[1]: "db*" names no port; did you mean "d1"?',
-      ].filter((line) => problems.some(({ text }) => line.endsWith(text))),
+        'warning: users.a.ports[1]: "db*" names no port',
+      ],
     );
-    assert.ok(problems.length > 0);
   });
 
   it('knows the users of the database', () => {

@@ -186,7 +186,7 @@ export class FakePorts {
     if (!['db1', 'db2', 'echo'].includes(request.port)) {
       return Promise.reject(new Fault('PORT_UNKNOWN', `no port "${request.port}"`));
     }
-    const session: FakeBinarySession = { request, output, detached: null };
+    const session: FakeBinarySession = { request, output, detached: null, gaveUpWrite: false };
     this.sessions.push(session);
     this.#changed();
     return Promise.resolve({
@@ -197,7 +197,12 @@ export class FakePorts {
         this.#changed();
         return Promise.resolve();
       },
-      detach: (why) => {
+      view: () => {
+        session.gaveUpWrite = true;
+        this.#changed();
+        return Promise.resolve();
+      },
+      detach: (why = '') => {
         session.detached = why;
         this.#changed();
       },
@@ -218,6 +223,7 @@ export interface FakeBinarySession {
   request: Parameters<OpenSession>[1];
   output: Parameters<OpenSession>[2];
   detached: string | null;
+  gaveUpWrite: boolean;
 }
 
 export function fakeServices(

@@ -31,7 +31,7 @@ describe('raw door', () => {
   afterEach(() => frontend.stop());
 
   async function enter(tcpPort = base + 1, localAddress = '127.0.0.1') {
-    const socket = connect({ port: tcpPort, host: '127.0.0.1', localAddress, allowHalfOpen: true });
+    const socket = connect({ port: tcpPort, host: '127.0.0.1', localAddress });
     socket.on('error', () => undefined);
     const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     await new Promise((resolve) => socket.once('connect', resolve).once('error', resolve));
@@ -83,11 +83,12 @@ describe('raw door', () => {
     await ports.until(() => ports.inputs['db1']?.toString().endsWith('HTTP/1.1\r\n') ?? false);
   });
 
-  it('goes on giving output after the client ended its input', async () => {
+  it('takes write from a client that ended its input, and goes on giving it output', async () => {
     const { socket, gone } = await enter();
     socket.end('status\r');
     await ports.until(() => ports.inputs['db1'] !== undefined);
     const session = ports.sessions[0]!;
+    await ports.until(() => session.gaveUpWrite);
     session.output.write(Buffer.from('ok'), () => undefined);
     assert.equal((await bytesOf(socket, 2)).toString(), 'ok');
     assert.equal(session.detached, null);
@@ -96,11 +97,20 @@ describe('raw door', () => {
     await gone;
   });
 
-  it('detaches when the client is gone', async () => {
-    const { socket } = await enter();
+  it('detaches when the client is gone: at once by a reset, else at the next output', async () => {
+    const killed = await enter();
     await attached(1);
-    socket.destroy();
+    killed.socket.resetAndDestroy();
     await ports.until(() => ports.sessions[0]!.detached !== null);
+    const left = await enter();
+    await attached(2);
+    left.socket.destroy();
+    const session = ports.sessions[1]!;
+    await ports.until(() => session.gaveUpWrite);
+    while (session.detached === null) {
+      session.output.write(Buffer.from('anybody there?'), () => undefined);
+      await new Promise(setImmediate);
+    }
   });
 
   it('ends a client that reads nothing once the port gave it up', async () => {

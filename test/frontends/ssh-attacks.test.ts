@@ -11,13 +11,11 @@ interface PrivateProtocol {
   session(channel: number, windowBytes: number, packetBytes: number): void;
   exec(recipient: number, command: string, wantReply: boolean): void;
   channelData(recipient: number, bytes: Uint8Array): void;
+  channelClose(recipient: number): void;
   _handlers: Record<string, (...values: never[]) => void>;
 }
 
-interface Attacker extends ssh2.Client {
-  _protocol: PrivateProtocol;
-  _sock: Socket;
-}
+type Attacker = ssh2.Client & { _protocol: PrivateProtocol; _sock: Socket };
 
 describe('ssh door under attack', () => {
   let door: SshDoor;
@@ -29,11 +27,11 @@ describe('ssh door under attack', () => {
   });
 
   async function login(): Promise<Attacker> {
-    const client = new ssh2.Client() as Attacker;
+    const client = new ssh2.Client() as unknown as Attacker;
     attackers.push(client);
     client.on('error', () => undefined);
-    await new Promise((resolve) => {
-      client.once('ready', resolve);
+    await new Promise<void>((resolve) => {
+      client.once('ready', () => resolve());
       client.connect({
         host: '127.0.0.1',
         port: door.frontend.tcpPort!,
@@ -125,11 +123,18 @@ describe('ssh door under attack', () => {
 
   it('gives a place back when a session is closed before it had a shell', async () => {
     const client = await login();
+    const handlers = client._protocol._handlers;
+    const { CHANNEL_OPEN_CONFIRMATION, CHANNEL_CLOSE } = handlers;
     for (let i = 0; i < 12; i++) {
-      await assert.rejects(
-        new Promise((_resolve, reject) => client.sftp((error) => reject(error))),
-      );
+      const isClosed = new Promise<void>((resolve) => {
+        handlers['CHANNEL_OPEN_CONFIRMATION'] = (_self, { sender }: { sender: number }) =>
+          client._protocol.channelClose(sender);
+        handlers['CHANNEL_CLOSE'] = () => resolve();
+      });
+      client._protocol.session(100 + i, 2_000_000, 32_768);
+      await isClosed;
     }
+    Object.assign(handlers, { CHANNEL_OPEN_CONFIRMATION, CHANNEL_CLOSE });
     const channel = await exec(client, 'both');
     await new Promise((resolve) => channel.once('close', resolve).resume());
     client.end();

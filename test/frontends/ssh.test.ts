@@ -129,6 +129,7 @@ describe("ssh door and OpenSSH's client", () => {
         keys: false,
       },
     );
+    await door.ports.until(() => session.gaveUpWrite);
     await new Promise<void>((done) => session.output.write(Buffer.from('late'), done));
     session.output.ended('kicked');
     await new Promise((resolve) => client.once('close', resolve));

@@ -49,7 +49,7 @@ describe('where the spool is kept', () => {
     mkdirSync(open);
     chmodSync(open, 0o777);
     const link = join(memory, 'link');
-    symlinkSync(directory, link);
+    symlinkSync(memory, link);
     const onDisk = '/proc/self';
     const choice = choose(open, link, onDisk);
     assert.equal(choice.path, join(directory, name));
@@ -124,13 +124,16 @@ describe('the file of the spool', () => {
   });
 
   it('has a header that comes back whole or not at all', () => {
-    const header = fc.record({
-      dataId: fc.string({ maxLength: 60, unit: 'grapheme' }).filter(fits),
-      bootId: fc.string({ maxLength: 60 }),
-      blocks: fc.integer({ min: 1, max: 65_535 }),
-      isMapped: fc.boolean(),
-      isClean: fc.boolean(),
-    });
+    const header = fc.record(
+      {
+        dataId: fc.string({ maxLength: 60, unit: 'grapheme' }).filter(fits),
+        bootId: fc.string({ maxLength: 60 }),
+        blocks: fc.integer({ min: 1, max: 65_535 }),
+        isMapped: fc.boolean(),
+        isClean: fc.boolean(),
+      },
+      { noNullPrototype: true },
+    );
     fc.assert(
       fc.property(header, fc.nat(4095), fc.integer({ min: 1, max: 255 }), (fields, at, flip) => {
         const page = encodeSpoolHeader(fields);

@@ -6,8 +6,9 @@ import type { Guest } from '../door.ts';
 /**
  * One client of a raw door: a program, so byte-transparent, without notices, disconnected rather
  * than skipped. It views while somebody else writes. When it has sent all it wanted (a half-close,
- * as `echo x | nc` does) it is still given what the port says; it has left when its whole
- * connection is closed, or after a minute or two if its process is gone without a word.
+ * as `echo x | nc` does) it gives write up and is still given what the port says. TCP does not tell
+ * that from a client that left: such a one goes with the port's next word, or by the probes within
+ * two minutes.
  */
 export function serveRawClient(
   guest: Guest,
@@ -66,6 +67,9 @@ export function serveRawClient(
         journal.error({ err }, 'raw input could not be passed on');
         socket.destroy();
       });
+    });
+    socket.once('end', () => {
+      opened.view?.().catch((err: unknown) => journal.warn({ err }, 'write could not be given up'));
     });
   }
 

@@ -91,8 +91,8 @@ export class RawFrontend implements Frontend {
   }
 }
 
-/** On one port; each may have 1 MiB waiting. */
-const CLIENTS_MAX = 64;
+/** On one port; those that left without a word are among them for a while. */
+const CLIENTS_MAX = 256;
 
 interface WantedDoor {
   port: string;

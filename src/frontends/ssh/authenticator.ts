@@ -24,6 +24,8 @@ export function authenticate(
   let failures = 0;
   let offers = 0;
 
+  const isOver = () => failures >= FAILURES_MAX || offers >= KEY_OFFERS_MAX;
+
   function accept(context: AuthContext, asked: Destination, how: string): void {
     destination = asked;
     const { user, port } = asked;
@@ -45,7 +47,7 @@ export function authenticate(
       services.audit({ ...row, action: 'login refused', port: null, detail: context.method });
     }
     context.reject(['publickey', 'password', 'keyboard-interactive']);
-    if (failures >= FAILURES_MAX || offers >= KEY_OFFERS_MAX) client.end();
+    if (isOver()) client.end();
   }
 
   async function tryPassword(context: AuthContext, name: LoginName | null, password: unknown) {
@@ -80,6 +82,7 @@ export function authenticate(
   }
 
   client.on('authentication', (context) => {
+    if (isOver()) return context.reject(); // sent before it learnt of its end
     const name = parseLoginName(context.username);
     switch (context.method) {
       case 'publickey':

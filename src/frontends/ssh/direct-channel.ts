@@ -8,7 +8,7 @@ import type { ConnectionGuard, DirectChannel, PrivateChannel } from './guards.ts
 /**
  * Attaches `ssh -W PORT:1` and `-L` to a port: byte-transparent, no notices, no keys. The session
  * is there before the channel, so that a refusal can say why; what the port says in between waits.
- * The end of the client's input leaves the output open until the client closes.
+ * At the end of its input the client gives write up, and has the output until it closes.
  * @throws Fault PORT_UNKNOWN, DENIED.
  */
 export async function openDirectChannel(
@@ -73,6 +73,13 @@ export async function openDirectChannel(
       });
       for (const { bytes, done } of early.splice(0)) write(bytes, done);
       channel.on('data', pass);
+      channel.once('end', () => {
+        session
+          .view?.()
+          .catch((err: unknown) =>
+            services.journal.warn({ port, err }, 'write could not be given up'),
+          );
+      });
       if (hasEnded) end();
     },
     abandon: () => session.detach('the client left'),

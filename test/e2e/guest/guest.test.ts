@@ -18,11 +18,11 @@ describe('the test guest', () => {
       await guest.run();
       await guest.saidText('Linux version');
       await guest.saidText('guest: ready');
-      await guest.saidText(/guest login: $/);
+      await guest.saidText('guest login: ');
       line.write(`${GUEST_LOGIN.user}\r`);
-      await guest.saidText(/Password: $/);
+      await guest.saidText('Password: ');
       line.write(`${GUEST_LOGIN.password}\r`);
-      await guest.saidText(/root@guest:~# $/);
+      await guest.saidText('root@guest:~# ');
       line.write('echo c > /proc/sysrq-trigger\r');
       await guest.saidText('end Kernel panic - not syncing: sysrq triggered crash');
 

@@ -1,0 +1,129 @@
+import { createReadStream, existsSync } from 'node:fs';
+import { createAuthorizer, LOCAL_ADMIN } from '../auth/authorizer.ts';
+import { findConfig, loadConfig } from '../config/load.ts';
+import type { Journal } from '../core/clock.ts';
+import { exitCodeOf, Fault } from '../core/fault.ts';
+import type { LogReader } from '../core/log-reader.ts';
+import type { Settings } from '../core/settings.ts';
+import { runRemote } from '../frontends/control/client.ts';
+import { createLogReader } from '../log/service.ts';
+import { dataPaths, readDataId } from '../store/data-directory.ts';
+import { findGlobalOptions, planVerb, runVerb } from '../verbs/run-verb.ts';
+import { localActions } from './local-actions.ts';
+import { openOfflineLog } from './offline-log.ts';
+import type { ProcessContext } from './process-context.ts';
+import { configContext } from './read-settings.ts';
+import { findControlSocket } from './runtime-paths.ts';
+import { SystemClock } from './system-clock.ts';
+import { terminalIo } from './terminal-io.ts';
+
+/**
+ * The `fairlead` command: a verb runs in the daemon where one answers for the data directory, else
+ * here, without one. Resolves with the exit code.
+ */
+export async function runCommandLine(context: ProcessContext): Promise<number> {
+  const { argv, terminal } = context;
+  const plan = planVerb(argv);
+  try {
+    if (plan.place === 'daemon') {
+      const path = findDaemon(context);
+      if (path) return await runInDaemon(path, plan.inputFile, context);
+    }
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    if (error.code !== 'DAEMON_UNREACHABLE' || argv.length === 0) {
+      terminal.stderr.write(`fairlead: ${error.message.replaceAll('\n', '\nfairlead: ')}\n`);
+      return exitCodeOf(error);
+    }
+  }
+  return runHere(context);
+}
+
+async function runInDaemon(
+  path: string,
+  inputFile: string | null,
+  { argv, terminal }: ProcessContext,
+): Promise<number> {
+  if (inputFile !== null && !existsSync(inputFile)) {
+    throw new Fault('NOT_FOUND', `there is no file ${inputFile}`);
+  }
+  return runRemote({
+    path,
+    argv,
+    stdin: inputFile === null ? terminal.stdin : createReadStream(inputFile),
+    stdout: terminal.stdout,
+    stderr: terminal.stderr,
+    isTerminal: terminal.stdout.isTTY === true && inputFile === null,
+    timeZone: terminal.timeZone,
+    signals: terminal.signals,
+  });
+}
+
+/** A verb without a daemon: what the disk tells. */
+async function runHere(context: ProcessContext): Promise<number> {
+  const io = terminalIo(context.terminal);
+  const log = openLogOf(context);
+  try {
+    return await runVerb(
+      {
+        caller: { user: LOCAL_ADMIN, remote: `local pid ${process.pid}`, frontend: 'local' },
+        access: null,
+        log: log?.reader ?? null,
+        daemon: null,
+        local: localActions(context, SILENT),
+        io,
+        clock: new SystemClock(),
+        journal: SILENT,
+      },
+      context.argv,
+    );
+  } finally {
+    log?.close();
+    io.close();
+  }
+}
+
+/** The log of the data directory named on the command line or in the configuration, if there is one. */
+function openLogOf(context: ProcessContext): { reader: LogReader; close(): void } | null {
+  if (planVerb(context.argv).place === 'here') return null;
+  const data = findDataDirectory(context);
+  if (!data || !existsSync(dataPaths(data).path)) return null;
+  const source = openOfflineLog(data);
+  const reader = createLogReader(
+    source,
+    createAuthorizer([], {}),
+    { group: () => null, aliases: () => [] },
+    { clock: new SystemClock(), audit: () => undefined },
+  );
+  return { reader, close: () => source.close() };
+}
+
+function findDaemon(context: ProcessContext): string | null {
+  const data = findDataDirectory(context);
+  const id = data === null ? null : readDataId(data);
+  return data !== null && id !== null ? findControlSocket({ id, path: dataPaths(data).path }) : null;
+}
+
+/** `--data`, else the `data` of the configuration in use. @throws Fault CONFIG_INVALID. */
+export function findDataDirectory(context: ProcessContext): string | null {
+  const given = findGlobalOptions(context.argv);
+  if (given.data !== null) return given.data;
+  return findSettings(context, given.config)?.data ?? null;
+}
+
+/** @throws Fault CONFIG_INVALID. */
+export function findSettings(context: ProcessContext, config: string | null): Settings | null {
+  const path = findConfig(context.cwd, config);
+  return path === null ? null : loadConfig(path, configContext()).settings;
+}
+
+const silent = (): void => undefined;
+/** A command's messages go to stderr; it keeps no journal. */
+const SILENT: Journal = {
+  fatal: silent,
+  error: silent,
+  warn: silent,
+  info: silent,
+  debug: silent,
+  child: () => SILENT,
+};

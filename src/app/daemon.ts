@@ -1,0 +1,466 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { once } from 'node:events';
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
+import { createAuthorizer, type UpdatableAuthorizer } from '../auth/authorizer.ts';
+import { mergeUsers } from '../auth/merge-users.ts';
+import { createOpener, Sweep, type BackendServices } from '../backends/index.ts';
+import { diffSettings } from '../config/diff.ts';
+import type { Journal } from '../core/clock.ts';
+import { Fault, faultFrom } from '../core/fault.ts';
+import type { Libc } from '../core/libc.ts';
+import type { PortSettings, Settings } from '../core/settings.ts';
+import type { PortRegistration } from '../core/store.ts';
+import type { Caller, User } from '../core/user.ts';
+import { encodeBody } from '../log/record-body.ts';
+import { loadLibc } from '../native/libc.ts';
+import { servePortAccess, type ServedLink } from '../ports/link.ts';
+import { Rack } from '../ports/rack.ts';
+import { openDataDirectory, type DataDirectory } from '../store/data-directory.ts';
+import { createSpoolControl } from '../store/spool-control.ts';
+import { spoolBytesFor, spoolPath } from '../store/spool-file.ts';
+import { createSpool, type OwnedSpool } from '../store/spool.ts';
+import type { Failpoints } from './failpoints.ts';
+import type { FrontendsSetup, FrontendsThreadData } from './frontends-thread.ts';
+import type { JournalThread } from './journal.ts';
+import { packageRoot } from './package-files.ts';
+import { readSettings } from './read-settings.ts';
+import type { ReaderSetup, ReaderThreadData } from './reader-thread.ts';
+import { serveCalls } from './rpc.ts';
+import { controlPathFor } from './runtime-paths.ts';
+import { serviceManager, type ServiceEnvironment, type ServiceManager } from './service-manager.ts';
+import { StoreClient } from './store-client.ts';
+import type { StoreThreadData, StoreThreadMessage, StoreThreadRequest } from './store-thread.ts';
+import { SupervisedThread } from './supervised-thread.ts';
+import { SystemClock } from './system-clock.ts';
+
+export interface DaemonOptions {
+  settings: Settings;
+  journal: JournalThread;
+  service: ServiceEnvironment;
+  failpoints: Failpoints;
+}
+
+const SECOND_MS = 1_000;
+const THREAD_STOP_MS = 1_000;
+const STORE_STOP_MS = 10_000;
+
+/**
+ * The daemon: makes the rooms, each on its thread, joins them, and takes them apart in reverse.
+ * Lives on the capture thread.
+ */
+export class Daemon {
+  readonly #journal: Journal;
+  readonly #journalThread: JournalThread;
+  readonly #clock = new SystemClock();
+  readonly #directory: DataDirectory;
+  readonly #spool: OwnedSpool;
+  readonly #storeThread: StoreThread;
+  readonly #store: StoreClient;
+  readonly #authorizer: UpdatableAuthorizer;
+  readonly #rack: Rack;
+  readonly #reader: SupervisedThread;
+  readonly #frontends: SupervisedThread;
+  readonly #service: ServiceManager;
+  readonly #timers: NodeJS.Timeout[] = [];
+  #markTimer: NodeJS.Timeout | null = null;
+  #settings: Settings;
+  #databaseUsers: readonly User[];
+  #changes: Promise<unknown> = Promise.resolve();
+  /** Resolves when a part that cannot be replaced fails. */
+  readonly failed: Promise<Error>;
+
+  /**
+   * @throws Fault STORE_IN_USE, STORE_NEWER, STORE_FAILED, SPOOL_FAILED.
+   */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const startedMs = performance.now();
+    const journal = options.journal.open();
+    const libc = await loadLibc();
+    if (!libc) journal.warn({}, 'koffi is missing: see docs/decisions/0001 for what that costs');
+    const directory = openDataDirectory(options.settings.data, libc);
+    try {
+      const parts = await openStoreAndSpool(options, directory, libc, journal);
+      const daemon = new Daemon(options, directory, libc, journal, parts);
+      await daemon.#open(startedMs);
+      return daemon;
+    } catch (error) {
+      directory.release();
+      throw error;
+    }
+  }
+
+  private constructor(
+    options: DaemonOptions,
+    directory: DataDirectory,
+    libc: Libc | null,
+    journal: Journal,
+    parts: StoreParts,
+  ) {
+    this.#journal = journal;
+    this.#journalThread = options.journal;
+    this.#directory = directory;
+    this.#settings = options.settings;
+    this.#storeThread = parts.thread;
+    this.#store = parts.client;
+    this.#spool = parts.spool;
+    this.#databaseUsers = parts.databaseUsers;
+    this.failed = parts.thread.failed;
+    this.#service = serviceManager(options.service, libc);
+    this.#authorizer = createAuthorizer(this.#users(), this.#settings.roles);
+    const sweep = new Sweep(() => this.#spool.publish());
+    const backendServices: BackendServices = { libc, sweep, clock: this.#clock, journal };
+    this.#rack = new Rack({
+      spool: this.#spool,
+      makeOpener: (port: PortSettings) => createOpener(port, backendServices),
+      authorizer: this.#authorizer,
+      clock: this.#clock,
+      journal,
+      audit: (row) => this.#store.audit(row),
+      encodeBody,
+      nextSession: parts.nextSession,
+    });
+    this.#reader = new SupervisedThread({
+      name: 'reader',
+      file: new URL('./reader-thread.js', import.meta.url),
+      journal,
+      prepare: (beat) => {
+        const store = this.#storeThread.connect();
+        const workerData: ReaderThreadData = {
+          dataDirectory: directory.path,
+          setup: this.#readerSetup(),
+          commits: this.#storeThread.commits,
+          store: { port: store, control: this.#spool.control },
+          beat,
+          failpoints: options.failpoints,
+        };
+        return { workerData, transfer: [store], ended: () => undefined };
+      },
+      replaced: () => {
+        const { port1, port2 } = new MessageChannel();
+        this.#reader.post({ connect: port1 }, [port1]);
+        this.#frontends.post({ log: port2 }, [port2]);
+      },
+    });
+    const controlPath = controlPathFor(directory);
+    this.#frontends = new SupervisedThread({
+      name: 'frontends',
+      file: new URL('./frontends-thread.js', import.meta.url),
+      journal,
+      prepare: (beat) => {
+        const scribe = this.#journalThread.connection();
+        const store = this.#storeThread.connect();
+        const access = new MessageChannel();
+        const log = new MessageChannel();
+        const daemon = new MessageChannel();
+        const link: ServedLink = servePortAccess(access.port1, this.#rack, journal);
+        this.#serveDaemonCalls(daemon.port1);
+        this.#reader.post({ connect: log.port1 }, [log.port1]);
+        const workerData: FrontendsThreadData = {
+          setup: this.#frontendsSetup(),
+          controlPath,
+          keysDirectory: directory.keys,
+          journal: scribe,
+          access: access.port2,
+          log: log.port2,
+          store: { port: store, control: this.#spool.control },
+          daemon: daemon.port2,
+          beat,
+          failpoints: options.failpoints,
+        };
+        const transfer = [scribe.port, store, access.port2, log.port2, daemon.port2];
+        return { workerData, transfer, ended: () => link.end('its frontend was restarted') };
+      },
+    });
+  }
+
+  /** Registers and opens the ports, then the ways in. */
+  async #open(startedMs: number): Promise<void> {
+    const registered = await this.#store.register(this.#settings.ports.map(registrationOf));
+    for (const { name, newEpochBecause, position } of registered) {
+      if (newEpochBecause && position.seq > 0) {
+        this.#journal.info({ port: name, epoch: position.epoch, why: newEpochBecause }, 'new epoch');
+      }
+    }
+    await Promise.all([
+      this.#rack.start(this.#settings.ports, registered),
+      this.#reader.start().then(() => this.#frontends.start()),
+    ]);
+    this.#every(SECOND_MS, () => this.#followClock());
+    this.#startMarks();
+    if (this.#service.watchdogMs !== null) {
+      this.#every(this.#service.watchdogMs, () => this.#service.pet());
+    }
+    this.#service.ready();
+    const durationMs = Math.round(performance.now() - startedMs);
+    const { ports, data } = this.#settings;
+    this.#journal.info({ ports: ports.length, data, durationMs }, 'ready');
+  }
+
+  /** HUP, `fairlead reload`. @throws Fault CONFIG_INVALID, DENIED; nothing has changed then. */
+  reload(caller: Caller | null): Promise<string[]> {
+    return this.#oneAtATime(async () => {
+      if (caller) this.#authorizer.authorize(caller.user, 'admin', null);
+      const [file] = this.#settings.files;
+      if (!file) throw new Fault('USAGE', 'this daemon runs without a configuration file');
+      this.#service.reloading();
+      try {
+        return await this.#applyFile(file, caller);
+      } finally {
+        this.#service.ready();
+      }
+    });
+  }
+
+  /** USR1: ports that are down try again at once. */
+  retryPorts(): void {
+    this.#rack.retryNow();
+  }
+
+  /** Sessions first, ports, then the log; resolves when everything captured is durable. */
+  async stop(): Promise<void> {
+    this.#service.stopping();
+    for (const timer of this.#timers) clearInterval(timer);
+    if (this.#markTimer) clearInterval(this.#markTimer);
+    await this.#changes.catch(() => undefined);
+    await this.#rack.stop();
+    await Promise.all([this.#frontends.stop(THREAD_STOP_MS), this.#reader.stop(THREAD_STOP_MS)]);
+    const isClean = await this.#storeThread.stop(this.#store, STORE_STOP_MS);
+    if (isClean) this.#spool.close();
+    this.#directory.release();
+    this.#journal.info({ isClean }, 'stopped');
+    await this.#journalThread.flush(SECOND_MS);
+  }
+
+  async #applyFile(file: string, caller: Caller | null): Promise<string[]> {
+    const { settings, warnings } = await readSettings(
+      file,
+      this.#databaseUsers.map((user) => user.name),
+    );
+    for (const warning of warnings) this.#journal.warn({ warning }, 'configuration');
+    const difference = diffSettings(this.#settings, settings);
+    const registered = await this.#store.register(settings.ports.map(registrationOf));
+    const changes = await this.#rack.apply(settings.ports, registered);
+    this.#settings = { ...settings, data: this.#settings.data };
+    this.#spreadSetup();
+    if (difference.listenChanged) changes.push('listeners changed');
+    if (difference.usersChanged) changes.push('users changed');
+    if (difference.markChanged) changes.push('mark changed');
+    changes.push(...difference.needsRestart);
+    if (difference.markChanged) this.#startMarks();
+    const user = caller?.user ?? 'SIGHUP';
+    this.#store.audit({
+      atUs: this.#clock.nowUs(),
+      user,
+      remote: caller?.remote ?? 'signal',
+      frontend: caller?.frontend ?? 'local',
+      action: 'config',
+      port: null,
+      detail: changes.join('; ').slice(0, 4096),
+    });
+    this.#journal.info({ user, changes: changes.slice(0, 50) }, 'configuration reloaded');
+    return changes;
+  }
+
+  /** `fairlead user`: users of the database, and what is there after a change. */
+  #changeUsers(caller: Caller, change: { put?: User; remove?: string }): Promise<object> {
+    return this.#oneAtATime(async () => {
+      this.#authorizer.authorize(caller.user, 'admin', null);
+      const { users, removed } = await this.#store.users(change);
+      if (change.put || change.remove !== undefined) {
+        this.#databaseUsers = users;
+        this.#spreadSetup();
+        this.#store.audit({
+          atUs: this.#clock.nowUs(),
+          user: caller.user,
+          remote: caller.remote,
+          frontend: caller.frontend,
+          action: change.put ? 'user set' : 'user removed',
+          port: null,
+          detail: change.put?.name ?? change.remove ?? '',
+        });
+      }
+      const { users: fileUsers, roles } = this.#settings;
+      return { databaseUsers: users, fileUsers, roles: Object.keys(roles), removed };
+    });
+  }
+
+  #serveDaemonCalls(port: MessagePort): void {
+    serveCalls(port, {
+      reload: (caller: Caller) => this.reload(caller),
+      users: (caller: Caller, change: { put?: User; remove?: string }) =>
+        this.#changeUsers(caller, change),
+    });
+  }
+
+  /** Everybody who decides or listens learns of users, roles, ports and listeners. */
+  #spreadSetup(): void {
+    this.#authorizer.update(this.#users(), this.#settings.roles);
+    this.#rack.recheckRights();
+    this.#reader.post({ setup: this.#readerSetup() });
+    this.#frontends.post({ setup: this.#frontendsSetup() });
+  }
+
+  #users(): readonly User[] {
+    return mergeUsers(this.#settings.users, this.#databaseUsers).users;
+  }
+
+  #readerSetup(): ReaderSetup {
+    const ports = this.#settings.ports.map(({ name, group, aliases }) => ({ name, group, aliases }));
+    return { users: this.#users(), roles: this.#settings.roles, ports };
+  }
+
+  #frontendsSetup(): FrontendsSetup {
+    const numbered = this.#settings.ports.flatMap(({ name, n }) => (n === null ? [] : [{ name, n }]));
+    return { listen: this.#settings.listen, ports: numbered, users: this.#users() };
+  }
+
+  #followClock(): void {
+    const stepUs = this.#clock.anchor();
+    if (stepUs === 0) return;
+    this.#journal.warn({ stepUs }, 'the clock was set');
+    this.#rack.clockStepped(stepUs);
+  }
+
+  #startMarks(): void {
+    if (this.#markTimer) clearInterval(this.#markTimer);
+    const { markMs } = this.#settings;
+    this.#markTimer = markMs === null ? null : setInterval(() => this.#rack.mark(), markMs);
+  }
+
+  #every(intervalMs: number, run: () => void): void {
+    this.#timers.push(setInterval(run, intervalMs));
+  }
+
+  /** Reloads and user changes wait for each other: each sees the whole of the one before. */
+  #oneAtATime<Result>(change: () => Promise<Result>): Promise<Result> {
+    const done = this.#changes.then(change, change);
+    this.#changes = done.catch(() => undefined);
+    return done;
+  }
+}
+
+function registrationOf(port: PortSettings): PortRegistration {
+  return { name: port.name, was: port.was, backend: port.backend.kind };
+}
+
+interface StoreParts {
+  thread: StoreThread;
+  client: StoreClient;
+  spool: OwnedSpool;
+  nextSession: number;
+  databaseUsers: readonly User[];
+}
+
+/**
+ * The store first, as it commits what an earlier daemon left in the spool; only then is the spool
+ * made anew and given to it.
+ */
+async function openStoreAndSpool(
+  options: DaemonOptions,
+  directory: DataDirectory,
+  libc: Libc | null,
+  journal: Journal,
+): Promise<StoreParts> {
+  const { settings } = options;
+  const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+  const place = spoolPath(directory.id, { dataDirectory: directory.path });
+  if (place.warning) journal.warn({ path: place.path, warning: place.warning }, 'spool');
+  const ports = Math.max(settings.ports.length, 1);
+  const bytes = spoolBytesFor(ports, settings.log.spoolBytes);
+  const control = createSpoolControl(bytes);
+  const thread = new StoreThread(control, {
+    dataDirectory: directory.path,
+    dataId: directory.id,
+    bootId,
+    spoolPath: place.path,
+    migrations: join(packageRoot(), 'migrations'),
+    codec: settings.log.codec,
+    journal: options.journal.connection(),
+  });
+  try {
+    const { nextSession } = await thread.opened;
+    const spool = createSpool({
+      path: place.path,
+      dataId: directory.id,
+      bootId,
+      bytes: settings.log.spoolBytes,
+      ports,
+      libc,
+      control,
+    });
+    for (const warning of spool.warnings) journal.warn({ path: place.path, warning }, 'spool');
+    const client = new StoreClient(thread.connect(), control);
+    thread.serve();
+    const { users } = await client.users();
+    return { thread, client, spool, nextSession, databaseUsers: users };
+  } catch (error) {
+    await thread.terminate();
+    throw error;
+  }
+}
+
+/** The store thread. It is never replaced: without it nothing is kept, so its end ends the daemon. */
+class StoreThread {
+  readonly commits = new Int32Array(new SharedArrayBuffer(4));
+  readonly opened: Promise<{ nextSession: number }>;
+  /** Resolves when the thread failed. */
+  readonly failed: Promise<Error>;
+  readonly #worker: Worker;
+  readonly #control: SharedArrayBuffer;
+
+  constructor(control: SharedArrayBuffer, data: Omit<StoreThreadData, 'commits'>) {
+    this.#control = control;
+    const workerData: StoreThreadData = { ...data, commits: this.commits };
+    this.#worker = new Worker(new URL('./store-thread.js', import.meta.url), {
+      workerData,
+      transferList: [data.journal.port],
+    });
+    this.failed = once(this.#worker, 'error').then(([error]) => error as Error);
+    this.opened = Promise.race([
+      once(this.#worker, 'message').then(([answer]) => {
+        const message = answer as StoreThreadMessage;
+        if ('fault' in message) throw faultFrom(message.fault);
+        return message.opened;
+      }),
+      this.failed.then((error) => {
+        throw new Fault('STORE_FAILED', `the store did not start: ${error.message}`, error);
+      }),
+    ]);
+  }
+
+  /** A port for one more thread that asks the store. */
+  connect(): MessagePort {
+    const { port1, port2 } = new MessageChannel();
+    this.#worker.postMessage({ connect: port1 } satisfies StoreThreadRequest, [port1]);
+    return port2;
+  }
+
+  /** The spool is made: its loop may begin. */
+  serve(): void {
+    const request: StoreThreadRequest = { spool: { control: this.#control } };
+    this.#worker.postMessage(request);
+  }
+
+  /** True: everything is committed, and the stop marked as clean. */
+  async stop(client: StoreClient, timeoutMs: number): Promise<boolean> {
+    const exited = once(this.#worker, 'exit');
+    let timer: NodeJS.Timeout | null = null;
+    const tooLong = new Promise<boolean>((resolve) => {
+      timer = setTimeout(() => resolve(false), timeoutMs);
+    });
+    const stopped = client.stop().then(
+      () => true,
+      () => false,
+    );
+    const isClean = await Promise.race([stopped, tooLong]);
+    if (timer) clearTimeout(timer);
+    if (isClean) await exited;
+    else await this.#worker.terminate();
+    return isClean;
+  }
+
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+  }
+}

@@ -1,0 +1,27 @@
+import { runCommandLine } from './app/command-line.ts';
+
+/** The one place that reads the process's arguments and environment. */
+const { env } = process;
+// Before the pool's first use: scrypt, control ioctls and file reads of all threads share it.
+env['UV_THREADPOOL_SIZE'] ??= '16';
+
+process.exitCode = await runCommandLine({
+  argv: process.argv.slice(2),
+  cwd: process.cwd(),
+  terminal: {
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    signals: process,
+    timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+  },
+  environment: {
+    xdgStateHome: env['XDG_STATE_HOME'],
+    sshAuthSock: env['SSH_AUTH_SOCK'],
+    notifySocket: env['NOTIFY_SOCKET'],
+    watchdogUsec: env['WATCHDOG_USEC'],
+    failAt: env['FAIRLEAD_FAIL_AT'],
+    journalLevel: env['FAIRLEAD_JOURNAL_LEVEL'],
+  },
+  signals: process,
+});

@@ -1,0 +1,206 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { unescapeText } from '../../src/verbs/send.ts';
+import { Bench, NOW_US, SSH_CALLER, portStatus } from './fakes.ts';
+
+describe('send', () => {
+  it('sends text as it is, with what is escaped, and nothing more', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('send', 'db1', 'a\\r\\n\\t\\e\\\\\\x1a', 'é'), 0);
+    assert.deepEqual(bench.access.sent, Buffer.from('a\r\n\t\x1b\\\x1a é'));
+  });
+
+  it('adds a carriage return when asked', async () => {
+    const bench = new Bench();
+    await bench.run('send', 'db1', '--enter', 'uptime');
+    await bench.run('send', 'db1', '--enter');
+    assert.equal(bench.access.sent.toString(), 'uptime\r\r');
+  });
+
+  it('refuses an escape it does not know, and nothing to send', async () => {
+    for (const text of ['\\q', '\\x1', '\\xzz', 'end\\']) {
+      assert.throws(() => unescapeText(text), { code: 'USAGE' }, text);
+    }
+    for (const argv of [['db1'], ['db1', '--break', 'x'], ['db1', '--file', 'f', 'x']]) {
+      const bench = new Bench();
+      assert.equal(await bench.run('send', ...argv), 2);
+      assert.deepEqual(bench.access.asked, []);
+    }
+  });
+
+  it('sends a BREAK', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('send', 'db1', '--break'), 0);
+    assert.equal(await bench.run('send', 'db1', '--break', '--duration', '500'), 0);
+    assert.deepEqual(bench.access.asked, ['break db1 300', 'break db1 500']);
+  });
+
+  it('passes its input on, in order and in pieces', async () => {
+    const bench = new Bench({ caller: SSH_CALLER });
+    const paste = Buffer.alloc(10_000, 'abcdefg');
+    bench.io.type(paste).type('end').type(null);
+    assert.equal(await bench.run('send', 'db1', '-'), 0);
+    assert.deepEqual(bench.access.sent, Buffer.concat([paste, Buffer.from('end')]));
+    assert.deepEqual(bench.access.asked[0], 'send db1 4096');
+    assert.equal(bench.io.hasListener, false);
+  });
+
+  it('takes --file as input in the local shell, and refuses it over SSH', async () => {
+    const local = new Bench();
+    local.io.type('from a file').type(null);
+    assert.equal(await local.run('send', 'db1', '--file', 'a.txt', '--enter'), 0);
+    assert.equal(local.access.sent.toString(), 'from a file\r');
+    const remote = new Bench({ caller: SSH_CALLER });
+    assert.equal(await remote.run('send', 'db1', '--file', '/etc/passwd'), 4);
+    assert.deepEqual(remote.access.asked, []);
+  });
+
+  it('stops when the caller leaves in the middle', async () => {
+    const bench = new Bench();
+    const done = bench.run('send', 'db1', '-');
+    await bench.io.when(() => bench.io.hasListener);
+    bench.io.abort();
+    assert.equal(await done, 5);
+  });
+});
+
+describe('line', () => {
+  it('shows the settings', async () => {
+    const bench = new Bench();
+    bench.access.list = [portStatus('db1', { line: '9600 7E1', differs: true })];
+    assert.equal(await bench.run('line', 'db1'), 0);
+    assert.equal(bench.io.output, '9600 7E1 (differs from file)\n');
+  });
+
+  it('changes them, quoted or not', async () => {
+    const bench = new Bench();
+    await bench.run('line', 'db1', '9600 7E1');
+    await bench.run('line', 'db1', '9600', '8N1', '--flow', 'rtscts');
+    await bench.run('line', 'db1', '--flow', 'none');
+    assert.deepEqual(bench.access.asked, [
+      'line db1 9600 7E1 null',
+      'line db1 9600 8N1 rtscts',
+      'line db1 115200 8N1 none',
+    ]);
+  });
+
+  it('refuses what is no setting', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('line', 'db1', 'fast'), 2);
+    assert.equal(await bench.run('line', 'db1', '--flow', 'maybe'), 2);
+    bench.access.list = [portStatus('db1', { line: null, backend: 'tcp' })];
+    assert.equal(await bench.run('line', 'db1'), 5);
+    assert.deepEqual(bench.access.asked, []);
+  });
+});
+
+describe('people', () => {
+  it('who: sessions, with how long ago they typed', async () => {
+    const bench = new Bench();
+    bench.access.sessions = [
+      {
+        session: 42,
+        port: 'db1',
+        user: 'bob',
+        remote: '192.0.2.7:1',
+        frontend: 'ssh',
+        mode: 'write',
+        attachedAtUs: NOW_US - 3_600_000_000,
+        lastInputAtUs: NOW_US - 5_000_000,
+      },
+    ];
+    assert.equal(await bench.run('who'), 0);
+    assert.match(bench.io.output, /^ +42 +db1 +bob +write +1h +5s +ssh +192\.0\.2\.7:1$/m);
+    const json = new Bench();
+    await json.run('who', '--json');
+    assert.deepEqual(JSON.parse(json.io.output), []);
+    await json.run('who');
+    assert.equal(json.io.errors, 'nobody is attached\n');
+  });
+
+  it('kick: by number', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('kick', '42'), 0);
+    assert.deepEqual(bench.access.asked, ['kick 42']);
+    assert.equal(await bench.run('kick', 'bob'), 2);
+  });
+
+  it('message: to a port or to all, with nothing in it a terminal acts on', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('message', 'db1', 'down', 'at\x1b]0;x\x07', '5'), 0);
+    assert.equal(bench.io.output, '2 sessions heard it\n');
+    assert.equal(await bench.run('message', '--all', 'all', 'down'), 0);
+    assert.deepEqual(bench.access.asked, ['message db1 down at 5', 'message --all all down']);
+    assert.equal(await bench.run('message', 'db1'), 2);
+  });
+});
+
+describe('user', () => {
+  it('add: asks for the password twice and does not show it', async () => {
+    const bench = new Bench();
+    bench.io.isTerminal = true;
+    const done = bench.run('user', 'add', 'bob', '--role', 'operator', '--ports', 'db*,@rack3');
+    await bench.io.when(() => bench.io.errors.includes('New password for bob: '));
+    assert.equal(bench.io.isRaw, true);
+    bench.io.type('secr\x7fre').type('t\r');
+    await bench.io.when(() => bench.io.errors.includes('Again: '));
+    bench.io.type('secret\r');
+    assert.equal(await done, 0);
+    assert.deepEqual(bench.local.asked, [
+      [
+        'add',
+        {
+          name: 'bob',
+          role: 'operator',
+          ports: ['db*', '@rack3'],
+          keys: [],
+          unix: null,
+          password: 'secret',
+        },
+      ],
+    ]);
+    assert.doesNotMatch(bench.io.output + bench.io.errors, /secr/);
+    assert.equal(bench.io.hasListener, false);
+  });
+
+  it('add: asks for none when there is a key', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('user', 'add', 'bob', '--role', 'view', '--key', 'ssh-x A'), 0);
+    assert.match(JSON.stringify(bench.local.asked), /"keys":\["ssh-x A"\].*"password":null/);
+  });
+
+  it('passwd: refuses two that differ, an empty one and an interrupt', async () => {
+    for (const typed of ['one\rtwo\r', '\r', 'on\x03']) {
+      const bench = new Bench();
+      bench.io.isTerminal = true;
+      bench.io.type(typed);
+      assert.equal(await bench.run('user', 'passwd', 'bob'), 2, typed);
+      assert.deepEqual(bench.local.asked, []);
+    }
+  });
+
+  it('passwd: takes the first line of the input', async () => {
+    for (const input of ['pass word\nmore\n', 'pass word\r\n', 'pass word']) {
+      const bench = new Bench();
+      bench.io.type(input).type(null);
+      assert.equal(await bench.run('user', 'passwd', 'bob', '--password-stdin'), 0);
+      assert.deepEqual(bench.local.asked, [['passwd', { name: 'bob', password: 'pass word' }]]);
+    }
+    const noTerminal = new Bench();
+    assert.equal(await noTerminal.run('user', 'passwd', 'bob'), 2);
+    assert.match(noTerminal.io.errors, /--password-stdin/);
+  });
+
+  it('list and remove', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('user', 'list'), 0);
+    assert.match(bench.io.output, /^bob +operator +1 +yes +database +db\*,@rack3$/m);
+    assert.equal(await bench.run('user', 'remove', 'bob'), 0);
+    assert.deepEqual(bench.local.asked, [['remove', 'bob']]);
+  });
+
+  it('refuses what it cannot do', async () => {
+    const wrong = [['frobnicate'], ['add'], ['add', 'bob'], ['add', '12', '--role', 'view'], []];
+    for (const argv of wrong) assert.equal(await new Bench().run('user', ...argv), 2);
+  });
+});
