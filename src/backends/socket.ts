@@ -33,6 +33,9 @@ export interface OnRead {
 export async function openSocket(options: SocketOptions, sink: BackendSink): Promise<Backend> {
   const { description } = options;
   let isClosed = false;
+  /** Taken, not yet with the kernel. */
+  let waitingBytes = 0;
+  let isRefused = false;
 
   const socket = options.connect({
     buffer: new Uint8Array(READ_BYTES),
@@ -59,18 +62,25 @@ export async function openSocket(options: SocketOptions, sink: BackendSink): Pro
   socket.on('end', () => gone('the other side closed the connection'));
   socket.on('error', (error) => gone(describeSocketError(error), error));
   socket.on('close', () => gone('the connection ended'));
-  socket.on('drain', () => {
-    if (!isClosed) sink.writable();
-  });
+
+  /** A piece of output left for the kernel. Not 'drain': it is not emitted after a write that did not wait. */
+  function passedOn(bytes: number): void {
+    waitingBytes -= bytes;
+    if (isClosed || !isRefused || waitingBytes > SOCKET_OUTPUT_BYTES_MAX / 2) return;
+    isRefused = false;
+    sink.writable();
+  }
 
   return {
     description,
     write(bytes) {
       if (isClosed) return 0;
-      const room = Math.max(0, SOCKET_OUTPUT_BYTES_MAX - socket.writableLength);
-      const count = Math.min(room, bytes.length);
+      const count = Math.min(SOCKET_OUTPUT_BYTES_MAX - waitingBytes, bytes.length);
+      isRefused = count < bytes.length;
+      if (count === 0) return 0;
+      waitingBytes += count;
       // A copy: the socket may hold it after the caller used its memory for something else.
-      if (count > 0) socket.write(Buffer.from(bytes.subarray(0, count)));
+      socket.write(Buffer.from(bytes.subarray(0, count)), () => passedOn(count));
       return count;
     },
     setWatched: () => undefined, // read at once anyhow

@@ -63,6 +63,11 @@ export class Door {
     return (this.#server?.address() as AddressInfo | null)?.port ?? null;
   }
 
+  /** Connections inside. */
+  get clients(): number {
+    return this.#sockets.size;
+  }
+
   setAllow(allow: readonly string[]): void {
     this.#isAllowed = createAddressFilter(allow);
   }

@@ -98,16 +98,16 @@ export class LogFormatter {
     return result.bytes;
   }
 
-  #timed(record: LogRecord & { kind: 'rx' }): void {
-    const text = Buffer.from(this.#sanitized(record.bytes)).toString('utf8');
+  #timed({ atUs, bytes }: LogRecord & { kind: 'rx' }): void {
+    const text = Buffer.from(this.#sanitized(bytes)).toString('utf8').replaceAll('\r', '^M');
     let shown = '';
-    for (const line of text.split(/(?<=\n)/)) {
-      if (line === '') continue;
-      if (!this.#lineIsOpen) shown += `${formatTime(record.atUs, this.#options.timeZone)} `;
-      shown += line;
-      this.#lineIsOpen = !line.endsWith('\n');
+    for (let at = 0, end; at < text.length; at = end) {
+      end = text.indexOf('\n', at) + 1 || text.length;
+      if (!this.#lineIsOpen) shown += `${formatTime(atUs, this.#options.timeZone)} `;
+      shown += text.slice(at, end);
+      this.#lineIsOpen = text[end - 1] !== '\n';
     }
-    if (shown !== '') this.#write(shown.replaceAll('\r', '^M'));
+    if (shown !== '') this.#write(shown);
   }
 
   #hex({ offset, atUs, bytes }: LogRecord & { kind: 'rx' }): void {

@@ -178,7 +178,7 @@ function writeEmptyBlocks(fd: number, blocks: number): boolean {
   const chunk = Buffer.concat(Array<Buffer>(blocksAtOnce).fill(empty));
   const end = spoolFileBytes(blocks);
   try {
-    for (let at = FILE_HEADER_BYTES; at < end; ) {
+    for (let at = FILE_HEADER_BYTES; at < end;) {
       const from = (at - FILE_HEADER_BYTES) % BLOCK_BYTES; // a short write goes on inside a block
       at += writeSync(fd, chunk, from, Math.min(end - at, chunk.length - from), at);
     }

@@ -59,7 +59,7 @@ export const ENTRY = {
 } as const;
 
 export const STATE_END = 0;
-/** "OPEN": a read is under way into the payload, whose length nobody knows yet. */
+/** "OPEN": a read is under way into the payload. Its length is 0 until the read returned. */
 export const STATE_OPEN = 0x4e45_504f;
 /** "DONE" */
 export const STATE_CLOSED = 0x454e_4f44;

@@ -35,12 +35,12 @@ export function copyMemory(fd: number, bytes: number): SpoolMemory {
     buffer,
     isMapped: false,
     written(start, length) {
-      for (let done = 0; done < length; ) {
+      for (let done = 0; done < length;) {
         done += writeSync(fd, buffer, start + done, length - done, start + done);
       }
     },
     refresh(start, length) {
-      for (let done = 0; done < length; ) {
+      for (let done = 0; done < length;) {
         const count = readSync(fd, buffer, start + done, length - done, start + done);
         if (count === 0) throw new Error('the spool became shorter');
         done += count;

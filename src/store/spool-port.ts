@@ -101,9 +101,11 @@ export class BlockSpoolPort implements SpoolPort, BlockOwner {
     result.start = start;
     result.count = count;
     if (count > 0) {
-      result.atUs = nowUs();
+      // From here on recovery goes by the length: what follows is no pattern any more.
+      words[(at >> 2) + ENTRY.kindAndLength] = RECORD_KINDS.rx | (count << 8);
       if (memory.isMapped && count < lengthMax) this.#checkClean(start + count);
       this.#endAt(this.#fill + entryBytes(count));
+      result.atUs = nowUs();
       this.#close(RECORD_KINDS.rx, seq, offset, result.atUs, count);
     }
     return result;
@@ -160,6 +162,7 @@ export class BlockSpoolPort implements SpoolPort, BlockOwner {
     doubles[double + ENTRY.seq] = seq;
     doubles[double + ENTRY.offset] = offset;
     doubles[double + ENTRY.atUs] = atUs;
+    words[word + ENTRY.kindAndLength] = RECORD_KINDS.rx;
     words[word + ENTRY.check] = openCheck(this.#seed, words, word);
     words[word + ENTRY.state] = STATE_OPEN;
   }

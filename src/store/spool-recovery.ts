@@ -214,7 +214,7 @@ class BlockImage {
     const doubles = this.#doubles;
     const seed = words[BLOCK.crc]!;
     let lastSeq = -1;
-    for (let at = BLOCK_HEAD_BYTES; at <= BLOCK_BYTES - ENTRY_HEAD_BYTES; ) {
+    for (let at = BLOCK_HEAD_BYTES; at <= BLOCK_BYTES - ENTRY_HEAD_BYTES;) {
       const word = at >> 2;
       const state = words[word + ENTRY.state];
       if (state === STATE_END) return 'whole';
@@ -224,8 +224,9 @@ class BlockImage {
       const start = at + ENTRY_HEAD_BYTES;
       if (state === STATE_OPEN) {
         if (words[word + ENTRY.check] !== openCheck(seed, words, word)) return 'damaged';
-        const length = writtenBytes(this.buffer, start);
-        if (!(seq > lastSeq)) return 'damaged';
+        const known = words[word + ENTRY.kindAndLength]! >>> 8;
+        const length = known > 0 ? known : writtenBytes(this.buffer, start);
+        if (!(seq > lastSeq) || length > BLOCK_BYTES - start) return 'damaged';
         if (length === 0) return 'whole';
         visitor('rx', seq, offset, atUs, start, length);
         return 'cut short';
@@ -258,7 +259,7 @@ function writtenBytes(block: Buffer, start: number): number {
 }
 
 function readFully(fd: number, buffer: Buffer, position: number): boolean {
-  for (let done = 0; done < buffer.length; ) {
+  for (let done = 0; done < buffer.length;) {
     const count = readSync(fd, buffer, done, buffer.length - done, position + done);
     if (count === 0) return false;
     done += count;

@@ -55,7 +55,9 @@ export function createSpool(options: SpoolOptions): OwnedSpool {
   try {
     if (libc !== null) memory = mapMemory(libc, fd, bytes);
   } catch (cause) {
-    warnings.push(`the spool cannot be mapped: ${cause instanceof Error ? cause.message : 'failed'}`);
+    warnings.push(
+      `the spool cannot be mapped: ${cause instanceof Error ? cause.message : 'failed'}`,
+    );
   }
   if (memory === null) {
     warnings.push('the spool is not mapped: a kill -9 may lose the read under way');

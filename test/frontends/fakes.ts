@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createPenalties } from '../../src/auth/penalties.ts';
+import type { Penalties } from '../../src/auth/penalties.ts';
 import type { Journal } from '../../src/core/clock.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { FrontendServices, Login, VerbIo } from '../../src/core/frontend.ts';
@@ -245,8 +245,8 @@ export function fakeServices(
 }
 
 /** Remembers no offence: all clients of a test come from one address. */
-export function noPenalties() {
-  return { ...createPenalties(), refusedForMs: () => 0 };
+export function noPenalties(): Penalties {
+  return { penalise: () => undefined, refusedForMs: () => 0, sources: 0 };
 }
 
 export async function withDirectory<T>(use: (directory: string) => Promise<T>): Promise<T> {

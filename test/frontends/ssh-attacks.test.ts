@@ -140,6 +140,37 @@ describe('ssh door under attack', () => {
     client.end();
   });
 
+  it('outlives a client that leaves while its password is checked', async () => {
+    const { login: people } = door.services;
+    const check = people.withPassword;
+    let answer: (isRight: boolean) => void = () => undefined;
+    const asked = new Promise<void>((resolve) => {
+      people.withPassword = () => {
+        resolve();
+        return new Promise((right) => (answer = right));
+      };
+    });
+    const client = new ssh2.Client() as unknown as Attacker;
+    attackers.push(client);
+    client.on('error', () => undefined);
+    client.connect({
+      host: '127.0.0.1',
+      port: door.frontend.tcpPort!,
+      username: 'carol',
+      password: 'x',
+    });
+    await asked;
+    client._sock.resetAndDestroy();
+    await closed(client);
+    await isServed();
+    answer(true);
+    people.withPassword = check;
+    await isServed();
+    assert.ok(
+      !door.services.audited.some(({ user, action }) => user === 'carol' && action === 'login'),
+    );
+  });
+
   it('ends a client after six failures', async () => {
     const client = new ssh2.Client();
     attackers.push(client);

@@ -18,7 +18,7 @@ type Step =
   | { do: 'say'; bytes: number }
   | { do: 'commit'; records: number }
   | { do: 'attach'; back: number; mode: 'write' | 'view' | 'force'; program: boolean }
-  | { do: 'detach' | 'stall' | 'go on' | 'take over' | 'give up'; client: number }
+  | { do: 'detach' | 'stall' | 'go on' | 'take over'; client: number }
   | { do: 'type'; client: number; bytes: number }
   | { do: 'unplug' | 'restart link' | 'settle' }
   | { do: 'room'; bytes: number }
@@ -28,12 +28,12 @@ const client = fc.nat(7);
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('say' as const), bytes: sizes(20_000) }) },
   {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant('say' as const), bytes: fc.constant(400_000) }),
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant('say' as const), bytes: fc.constant(400_001) }),
   },
   {
     weight: 3,
-    arbitrary: fc.record({ do: fc.constant('commit' as const), records: fc.nat(40) }),
+    arbitrary: fc.record({ do: fc.constant('commit' as const), records: fc.nat(300) }),
   },
   {
     weight: 4,
@@ -53,7 +53,6 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         'stall' as const,
         'go on' as const,
         'take over' as const,
-        'give up' as const,
       ),
       client,
     }),
@@ -76,8 +75,10 @@ function sizes(max: number): fc.Arbitrary<number> {
   return fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 1, max }));
 }
 
-/** The device's byte at an offset: letters whose period no size of the test divides. */
-const deviceByte = (offset: number): number => 97 + ((offset * 7 + (offset >> 9)) % 26);
+/** What the device says from offset 0 on: letters whose order shows their place. */
+const DEVICE = Buffer.from(
+  Uint8Array.from({ length: 40_000_000 }, (_, at) => 97 + ((at * 7 + (at >> 9)) % 26)),
+);
 
 /** One client and what it may rightly have seen and sent. */
 class Checked extends Client {
@@ -117,10 +118,9 @@ class Checked extends Client {
         }
         continue;
       }
-      for (const byte of chunk) {
-        if (byte !== deviceByte(at)) assert.fail(`client ${this.number}: wrong byte at ${at}`);
-        at++;
-      }
+      const right = DEVICE.subarray(at, at + chunk.length);
+      assert.ok(chunk.equals(right), `client ${this.number}: wrong bytes from ${at} on`);
+      at += chunk.length;
     }
     return at;
   }
@@ -190,7 +190,7 @@ async function play(steps: readonly Step[], acrossLink: boolean): Promise<void> 
     switch (now.do) {
       case 'say': {
         if (!isUp()) break;
-        const bytes = Buffer.from({ length: now.bytes }, 0).map((_, i) => deviceByte(offset + i));
+        const bytes = DEVICE.subarray(offset, offset + now.bytes);
         offset += now.bytes;
         if (now.bytes % 2 === 0) opener.backend.say(bytes);
         else opener.backend.sink.rx(bytes);
@@ -218,9 +218,6 @@ async function play(steps: readonly Step[], acrossLink: boolean): Promise<void> 
         break;
       case 'take over':
         await pick(now.client)?.session.takeOver();
-        break;
-      case 'give up':
-        if (isUp()) opener.backend.sink.writable();
         break;
       case 'type': {
         const typist = pick(now.client);
@@ -269,6 +266,7 @@ async function play(steps: readonly Step[], acrossLink: boolean): Promise<void> 
   for (const each of clients) {
     const reached = each.follow();
     assert.ok(reached <= offset);
+    if (process.env.STAT) console.log(JSON.stringify({end: each.endedWhy?.slice(0,12), ref: each.wasRefused, sk: each.notices.filter(n=>/skipped/.test(n)).length, kinds: each.notices.filter(n=>/skipped/.test(n)).map(n=>n.slice(-22)), hist: each.from>=0, got: each.text.length, sent: each.sent.length, arrived: taken.filter((byte) => byte >> 5 === each.number).length}));
     if (!each.isGone && each.endedWhy === null) {
       assert.equal(reached, offset, `client ${each.number} has everything`);
     }
@@ -297,15 +295,14 @@ function assertInOrder(arrived: readonly number[], sent: readonly number[], isRe
 
 function assertLogIsWhole(world: World, offset: number): void {
   const logged = Buffer.concat(world.spool.of('rx').map(({ bytes }) => bytes));
-  assert.equal(logged.length, offset);
-  for (let i = 0; i < offset; i += 997) assert.equal(logged[i], deviceByte(i));
+  assert.ok(logged.equals(DEVICE.subarray(0, offset)), 'the log has every byte');
 }
 
 describe('the attach contract', () => {
   for (const acrossLink of [false, true]) {
     it(`holds ${acrossLink ? 'across a link' : 'in-thread'}, whatever happens`, async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60 }), (steps) =>
+        fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), (steps) =>
           play(steps, acrossLink),
         ),
         { numRuns: 60 },

@@ -64,7 +64,26 @@ describe('recovery of a spool', () => {
         },
       );
       writeFileSync(bench.path, image);
-      const recovered = recoverSpool(bench.path, IDS);
+      checkPanic(bench.path);
+
+      // The same, killed between the return of the read and the end of its record.
+      port.readInto(
+        1,
+        0,
+        () => {
+          image = readFileSync(bench.path);
+          return 777;
+        },
+        readOf(Buffer.from('Kernel panic - not sync')),
+      );
+      writeFileSync(bench.path, image);
+      checkPanic(bench.path);
+    } finally {
+      bench.end();
+    }
+
+    function checkPanic(path: string): void {
+      const recovered = recoverSpool(path, IDS);
       assert.equal(recovered.isContinuous, true);
       assert.deepEqual(recovered.cutShort, [uuidOf(1)]);
       const last = recoveredEntries(recovered).at(-1)!;
@@ -72,8 +91,6 @@ describe('recovery of a spool', () => {
         [last.kind, last.seq, last.offset, last.atUs, last.bytes.toString()],
         ['rx', 1, 0, 777, 'Kernel panic - not sync'],
       );
-    } finally {
-      bench.end();
     }
   });
 
@@ -116,7 +133,10 @@ describe('recovery of a spool', () => {
         bench.reader.committed();
         port.append('rx', 10_000 + round, 0, 1, Buffer.alloc(400));
         const seqs = bench.recover().map(({ seq }) => seq);
-        assert.deepEqual([...seqs].sort((a, b) => a - b), seqs);
+        assert.deepEqual(
+          [...seqs].sort((a, b) => a - b),
+          seqs,
+        );
         assert.equal(seqs.at(-1), 10_000 + round);
         assert.ok(seqs.every((seq) => seq >= 10_000 || seq >= round * 12));
         port.release();
@@ -155,8 +175,14 @@ describe('recovery of a spool', () => {
       portOf(bench, 1).append('rx', 0, 0, 1, Buffer.from('x'));
       assert.equal(why(), null);
       assert.match(why(`${bench.path}.not`)!, /there is no spool/);
-      assert.match(why(bench.path, { dataId: 'other', bootId: BOOT_ID })!, /another data directory/);
-      assert.equal(recoveredEntries(recoverSpool(bench.path, { dataId: 'o', bootId: '' })).length, 0);
+      assert.match(
+        why(bench.path, { dataId: 'other', bootId: BOOT_ID })!,
+        /another data directory/,
+      );
+      assert.equal(
+        recoveredEntries(recoverSpool(bench.path, { dataId: 'o', bootId: '' })).length,
+        0,
+      );
       const otherBoot = { dataId: DATA_ID, bootId: 'later' };
       assert.match(why(bench.path, otherBoot)!, /restarted/);
       assert.equal(recoveredEntries(recoverSpool(bench.path, otherBoot)).length, 1);
@@ -170,7 +196,11 @@ describe('recovery of a spool', () => {
       damaged[50]! ^= 1;
       writeFileSync(copy, damaged);
       assert.match(why(copy)!, /header/);
-      assert.equal(recoveredEntries(recoverSpool(copy, IDS)).length, 1, 'blocks speak for themselves');
+      assert.equal(
+        recoveredEntries(recoverSpool(copy, IDS)).length,
+        1,
+        'blocks speak for themselves',
+      );
       writeFileSync(copy, Buffer.concat([file.subarray(0, -4096), Buffer.alloc(4096)]));
       assert.equal(why(copy), null, 'nothing was in there');
       const zeroPage = Buffer.from(file).fill(0, FILE_HEADER_BYTES, 2 * FILE_HEADER_BYTES);

@@ -53,22 +53,26 @@ describe('the bell of the spool', () => {
 describe('the spool between two threads', () => {
   for (const memory of ['mapped', 'copied'] as const) {
     it(`loses nothing at a pace the store keeps (${memory})`, async () => {
-      await withStore(memory, { bytesMax: 4_194_304, urgentMs: 5, ports: 3 }, async (bench, finish) => {
-        const ports = [1, 2, 3].map((id) =>
-          bench.spool.port(id, uuidOf(id), { epoch: 1, seq: 0, offset: 0 }),
-        );
-        for (let seq = 0; seq < 3000; seq++) {
-          ports.forEach((port, index) => {
-            port.append('rx', seq, 0, 1, stamp(Buffer.alloc(24 + (seq % 300)), index + 1, seq));
-          });
-          bench.spool.publish();
-          if (seq % 50 === 0) await new Promise(setImmediate);
-        }
-        const report = await finish();
-        for (const id of [1, 2, 3]) {
-          assert.deepEqual(report.ports[id], { seen: 3000, missing: 0, lastSeq: 2999 });
-        }
-      });
+      await withStore(
+        memory,
+        { bytesMax: 4_194_304, urgentMs: 5, ports: 3 },
+        async (bench, finish) => {
+          const ports = [1, 2, 3].map((id) =>
+            bench.spool.port(id, uuidOf(id), { epoch: 1, seq: 0, offset: 0 }),
+          );
+          for (let seq = 0; seq < 3000; seq++) {
+            ports.forEach((port, index) => {
+              port.append('rx', seq, 0, 1, stamp(Buffer.alloc(24 + (seq % 300)), index + 1, seq));
+            });
+            bench.spool.publish();
+            if (seq % 50 === 0) await new Promise(setImmediate);
+          }
+          const report = await finish();
+          for (const id of [1, 2, 3]) {
+            assert.deepEqual(report.ports[id], { seen: 3000, missing: 0, lastSeq: 2999 });
+          }
+        },
+      );
     });
   }
 

@@ -59,7 +59,8 @@ if (parentPort !== null) {
         assert.equal(memory.readDoubleLE(start + length - 8), seq);
       },
     );
-    if (durable !== null && bytes > 0) writeSync(durable, new Uint8Array(durableOffset.buffer), 0, 8, 0);
+    if (durable !== null && bytes > 0)
+      writeSync(durable, new Uint8Array(durableOffset.buffer), 0, 8, 0);
     reader.committed();
     return bytes;
   };

@@ -3,11 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { PAYLOAD_BYTES_MAX } from '../../src/core/spool.ts';
 import type { SpoolPort } from '../../src/core/spool.ts';
-import {
-  BLOCK_BYTES,
-  BLOCK_HEAD_BYTES,
-  ENTRY_HEAD_BYTES,
-} from '../../src/store/spool-layout.ts';
+import { BLOCK_BYTES, BLOCK_HEAD_BYTES, ENTRY_HEAD_BYTES } from '../../src/store/spool-layout.ts';
 import { contentOf, intoList, openBench, readOf, uuidOf } from './spool-support.ts';
 import type { SeenEntry, SpoolBench } from './spool-support.ts';
 
@@ -25,7 +21,10 @@ for (const memory of MEMORIES) {
         const read = port.readInto(1, 0, nowUs, readOf(Buffer.from('login: ')));
         assert.equal(read.count, 7);
         assert.equal(read.atUs, 1_700_000_000_000_123);
-        assert.equal(read.memory.toString('latin1', read.start, read.start + read.count), 'login: ');
+        assert.equal(
+          read.memory.toString('latin1', read.start, read.start + read.count),
+          'login: ',
+        );
         port.append('break', 2, 7, 3000, Buffer.alloc(0));
         bench.spool.publish();
 
@@ -174,7 +173,8 @@ for (const memory of MEMORIES) {
         bench.spool.publish();
         const taken: SeenEntry[] = [];
         bench.reader.take(200_000, intoList(taken));
-        for (let seq = 100; seq < 3000; seq++) port.append('rx', seq, 0, 1, contentOf(1, seq, 4000));
+        for (let seq = 100; seq < 3000; seq++)
+          port.append('rx', seq, 0, 1, contentOf(1, seq, 4000));
         const inFile = new Map(bench.recover().map((seen) => [seen.seq, seen]));
         for (const { seq, bytes } of taken) assert.deepEqual(inFile.get(seq)?.bytes, bytes);
         assert.ok(!inFile.has(200), 'others were evicted');
@@ -212,7 +212,10 @@ for (const memory of MEMORIES) {
         renumbered.append('rx', 0, 0, 1, Buffer.from('new epoch'));
         bench.spool.publish();
         const seen = bench.takeAll().map(({ port, epoch, seq }) => [port, epoch, seq]);
-        assert.deepEqual(seen.slice(0, 21).map(([, , seq]) => seq), [...Array(21).keys()]);
+        assert.deepEqual(
+          seen.slice(0, 21).map(([, , seq]) => seq),
+          [...Array(21).keys()],
+        );
         assert.deepEqual(seen[21], [9, 8, 0]);
         const recovered = bench.recover().map(({ epoch, seq }) => [epoch, seq]);
         assert.deepEqual(recovered.at(-1), [8, 0]);
@@ -223,7 +226,9 @@ for (const memory of MEMORIES) {
     it('holds for any run of appends, reads, takes, commits and floods', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 120 }), async (steps) => {
-          await using(memory, { bytes: SMALL_BYTES, ports: PORTS }, (bench) => runSteps(bench, steps));
+          await using(memory, { bytes: SMALL_BYTES, ports: PORTS }, (bench) =>
+            runSteps(bench, steps),
+          );
         }),
         { numRuns: memory === 'mapped' ? 60 : 15 },
       );
@@ -245,11 +250,7 @@ interface WriteStep {
   read: boolean;
 }
 
-type Step =
-  | WriteStep
-  | { do: 'publish' }
-  | { do: 'commit' }
-  | { do: 'take'; bytesMax: number };
+type Step = WriteStep | { do: 'publish' } | { do: 'commit' } | { do: 'take'; bytesMax: number };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   {

@@ -166,12 +166,13 @@ describe('running a verb', () => {
   it('plans where the local shell runs it', () => {
     const here = { place: 'here', inputFile: null };
     const daemon = { place: 'daemon', inputFile: null };
-    for (const verb of ['serve', 'demo', 'check', 'verify', 'user', 'help', 'nonsense']) {
+    for (const verb of ['serve', 'demo', 'check', 'verify', 'help', 'nonsense']) {
       assert.deepEqual(planVerb([verb]), here, verb);
     }
     assert.deepEqual(planVerb([]), here);
     assert.deepEqual(planVerb(['--data', '/d', 'log', 'db1']), daemon);
     assert.deepEqual(planVerb(['reload']), daemon);
+    assert.deepEqual(planVerb(['user', 'list']), daemon);
     assert.deepEqual(planVerb(['send', 'db1', '--file', 'a.txt']), {
       place: 'daemon',
       inputFile: 'a.txt',

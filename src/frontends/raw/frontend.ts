@@ -22,6 +22,8 @@ export class RawFrontend implements Frontend {
   #wanted: ReadonlyMap<number, WantedDoor>;
   readonly #open = new Map<number, { door: Door; wanted: WantedDoor }>();
   #isRunning = false;
+  /** Start, stop and update take turns. */
+  #turn: Promise<void> = Promise.resolve();
 
   constructor(
     settings: RawDoorSettings | null,
@@ -32,21 +34,27 @@ export class RawFrontend implements Frontend {
     this.#wanted = wantedDoors(settings, ports);
   }
 
-  async start(): Promise<void> {
-    this.#isRunning = true;
-    await this.#match();
+  start(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#isRunning = true;
+      await this.#match();
+    });
   }
 
-  async stop(): Promise<void> {
-    this.#isRunning = false;
-    await Promise.all([...this.#open.values()].map(({ door }) => door.stop(true)));
-    this.#open.clear();
+  stop(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#isRunning = false;
+      await Promise.all([...this.#open.values()].map(({ door }) => door.stop(true)));
+      this.#open.clear();
+    });
   }
 
   /** Doors that stay as they are keep their clients. */
-  async update(settings: RawDoorSettings | null, ports: readonly NumberedPort[]): Promise<void> {
-    this.#wanted = wantedDoors(settings, ports);
-    if (this.#isRunning) await this.#match();
+  update(settings: RawDoorSettings | null, ports: readonly NumberedPort[]): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#wanted = wantedDoors(settings, ports);
+      if (this.#isRunning) await this.#match();
+    });
   }
 
   /** The TCP port of a port's door; null while it is shut. */
@@ -55,6 +63,12 @@ export class RawFrontend implements Frontend {
       if (wanted.port === name) return door.tcpPort;
     }
     return null;
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
   }
 
   async #match(): Promise<void> {

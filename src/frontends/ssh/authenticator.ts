@@ -59,9 +59,17 @@ export function authenticate(
         journal.error({ err }, 'password check failed');
         return false;
       }));
+    if (guest.socket.destroyed) return; // it did not wait for the answer
     if (isRight && login.exists(name.first)) {
       accept(context, destinationOf(name, name.first, true), context.method);
     } else refuse(context, 'failure');
+  }
+
+  function answerPassword(context: AuthContext, name: LoginName | null, password: unknown): void {
+    tryPassword(context, name, password).catch((err: unknown) => {
+      journal.error({ err }, 'login could not be answered');
+      guest.socket.destroy();
+    });
   }
 
   function tryKey(context: PublicKeyAuthContext, name: LoginName | null): void {
@@ -88,9 +96,9 @@ export function authenticate(
       case 'publickey':
         return tryKey(context, name);
       case 'password':
-        return void tryPassword(context, name, context.password);
+        return answerPassword(context, name, context.password);
       case 'keyboard-interactive':
-        return askPassword(context, (answer) => void tryPassword(context, name, answer));
+        return askPassword(context, (answer) => answerPassword(context, name, answer));
       default:
         // Clients begin with `none` to learn the methods.
         return refuse(context, 'nothing');

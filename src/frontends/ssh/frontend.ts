@@ -20,6 +20,10 @@ export class SshFrontend implements Frontend {
   #settings: DoorSettings | null;
   #server: ssh2.Server | null = null;
   #door: Door | null = null;
+  /** Shut, but perhaps with clients left inside. */
+  #formerDoors: Door[] = [];
+  /** Start, stop, update and retry take turns. */
+  #turn: Promise<void> = Promise.resolve();
   #retry: NodeJS.Timeout | null = null;
   #isRunning = false;
   /** From the door to ssh2's `connection` event, which comes with the client's first line. */
@@ -31,17 +35,23 @@ export class SshFrontend implements Frontend {
     this.#journal = deps.services.journal;
   }
 
-  async start(): Promise<void> {
-    this.#isRunning = true;
-    await this.#open();
+  start(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#isRunning = true;
+      await this.#open();
+    });
   }
 
-  async stop(): Promise<void> {
-    this.#isRunning = false;
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    await this.#door?.stop(true);
-    this.#door = null;
-    this.#server = null;
+  stop(): Promise<void> {
+    return this.#inTurn(async () => {
+      this.#isRunning = false;
+      if (this.#retry !== null) clearTimeout(this.#retry);
+      const doors = this.#door === null ? this.#formerDoors : [this.#door, ...this.#formerDoors];
+      await Promise.all(doors.map((door) => door.stop(true)));
+      this.#door = null;
+      this.#formerDoors = [];
+      this.#server = null;
+    });
   }
 
   /** The port listened on; null while the door is shut. */
@@ -50,20 +60,33 @@ export class SshFrontend implements Frontend {
   }
 
   /** A new address moves the listener and leaves its clients alone; without one they are ended. */
-  async update(settings: DoorSettings | null): Promise<void> {
-    const before = this.#settings;
-    this.#settings = settings;
-    if (!this.#isRunning) return;
-    const isSameAddress =
-      before !== null &&
-      settings !== null &&
-      before.host === settings.host &&
-      before.tcpPort === settings.tcpPort;
-    if (isSameAddress && this.#door !== null) return this.#door.setAllow(settings.allow);
-    const door = this.#door;
+  update(settings: DoorSettings | null): Promise<void> {
+    return this.#inTurn(async () => {
+      const before = this.#settings;
+      this.#settings = settings;
+      if (!this.#isRunning) return;
+      const isSameAddress =
+        before !== null &&
+        settings !== null &&
+        before.host === settings.host &&
+        before.tcpPort === settings.tcpPort;
+      if (isSameAddress && this.#door !== null) return this.#door.setAllow(settings.allow);
+      await this.#leave(settings === null);
+      await this.#open();
+    });
+  }
+
+  async #leave(cut: boolean): Promise<void> {
+    if (this.#door !== null) this.#formerDoors.push(this.#door);
     this.#door = null;
-    await door?.stop(settings === null);
-    await this.#open();
+    await Promise.all(this.#formerDoors.map((door) => door.stop(cut)));
+    this.#formerDoors = this.#formerDoors.filter((door) => door.clients > 0);
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(work);
+    this.#turn = done.catch(() => undefined);
+    return done;
   }
 
   async #open(): Promise<void> {
@@ -77,7 +100,6 @@ export class SshFrontend implements Frontend {
       this.#keysFailed(error);
       return;
     }
-    if (!this.#isRunning || this.#settings !== settings || this.#door !== null) return;
     const { penalties, limits } = this.#deps;
     this.#door = new Door(
       { ...settings, welcome: (guest) => this.#welcome(guest) },
@@ -92,12 +114,13 @@ export class SshFrontend implements Frontend {
       error instanceof Fault ? { fault: error.code, why: error.message } : { err: error };
     this.#journal.error(fields, 'ssh door stays shut: no usable host keys');
     this.#retry = setTimeout(
-      () => void this.#openQuietly(),
+      () => void this.#inTurn(() => this.#retryKeys()),
       this.#deps.limits?.retryMs ?? DOOR_LIMITS.retryMs,
     ).unref();
   }
 
-  async #openQuietly(): Promise<void> {
+  async #retryKeys(): Promise<void> {
+    if (!this.#isRunning || this.#settings === null) return;
     try {
       await loadHostKeys(this.#deps.keysDirectory);
     } catch {
