@@ -1,4 +1,4 @@
-/** `npm start [-- ARGUMENTS]`: installs and builds if need be, then runs `fairlead start`. */
+/** `npm start [-- ARGUMENTS]`: installs and builds if need be, then runs `fairlead serve`. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { prepare, root } from './prepare.mjs';
@@ -6,7 +6,7 @@ import { prepare, root } from './prepare.mjs';
 prepare();
 const child = spawn(
   process.execPath,
-  [join(root, 'dist', 'src', 'main.js'), 'start', ...process.argv.slice(2)],
+  [join(root, 'dist', 'src', 'main.js'), 'serve', ...process.argv.slice(2)],
   {
     stdio: 'inherit',
     // The pool is made when the first module is read, before any line of ours could set its size.

@@ -14,6 +14,7 @@ import { openOfflineLog } from './offline-log.ts';
 import type { ProcessContext } from './process-context.ts';
 import { configContext } from './read-settings.ts';
 import { findControlSocket } from './runtime-paths.ts';
+import { stateDirectory } from './standalone.ts';
 import { SystemClock } from './system-clock.ts';
 import { terminalIo } from './terminal-io.ts';
 
@@ -104,11 +105,21 @@ function findDaemon(context: ProcessContext): string | null {
   return data !== null && id !== null ? findControlSocket({ id, path: dataPaths(data).path }) : null;
 }
 
-/** `--data`, else the `data` of the configuration in use. @throws Fault CONFIG_INVALID. */
+/**
+ * `--data`, else the `data` of the configuration in use, else where `npm start` and `demo` keep
+ * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID.
+ */
 export function findDataDirectory(context: ProcessContext): string | null {
   const given = findGlobalOptions(context.argv);
   if (given.data !== null) return given.data;
-  return findSettings(context, given.config)?.data ?? null;
+  const settings = findSettings(context, given.config);
+  if (settings) return settings.data;
+  const kept = ['ports', 'demo']
+    .map((name) => stateDirectory(name, context.environment.xdgStateHome))
+    .filter((path) => readDataId(path) !== null);
+  const isRunning = (path: string): boolean =>
+    findControlSocket({ id: readDataId(path) ?? '', path }) !== null;
+  return kept.find(isRunning) ?? kept[0] ?? null;
 }
 
 /** @throws Fault CONFIG_INVALID. */

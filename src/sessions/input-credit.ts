@@ -11,6 +11,7 @@ export class InputCredit {
   #underWayBytes = 0;
   #lastSeq = 0;
   #waiting: { bytes: Uint8Array; sent: () => void }[] = [];
+  #awaitingDelivery: (() => void)[] = [];
   #isClosed = false;
 
   constructor(send: (seq: number, bytes: Uint8Array) => void) {
@@ -39,6 +40,13 @@ export class InputCredit {
   acknowledged(bytes: number): void {
     this.#underWayBytes -= bytes;
     this.#sendWaiting();
+    if (this.#isDelivered) this.#tellDelivered();
+  }
+
+  /** Resolves when the port took or refused all that was sent, or the session is over. */
+  delivered(): Promise<void> {
+    if (this.#isDelivered) return Promise.resolve();
+    return new Promise((resolve) => this.#awaitingDelivery.push(resolve));
   }
 
   /** Nothing more is sent; whoever waits goes on. */
@@ -46,6 +54,15 @@ export class InputCredit {
     this.#isClosed = true;
     for (const { sent } of this.#waiting) sent();
     this.#waiting = [];
+    this.#tellDelivered();
+  }
+
+  get #isDelivered(): boolean {
+    return this.#isClosed || (this.#underWayBytes === 0 && this.#waiting.length === 0);
+  }
+
+  #tellDelivered(): void {
+    for (const resolve of this.#awaitingDelivery.splice(0)) resolve();
   }
 
   #sendWaiting(): void {

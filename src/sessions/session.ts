@@ -54,6 +54,10 @@ export interface Session {
   input(bytes: Uint8Array): Promise<void>;
   /** @throws Fault DENIED. */
   takeOver(): Promise<void>;
+  /** Gives write up, behind the input already taken, and waits for it no more. */
+  view(): Promise<void>;
+  /** Resolves when the device took, or the port refused, all input so far; or the session is over. */
+  inputDelivered(): Promise<void>;
   /** @throws Fault DENIED, NOT_WRITER, PORT_UNSUPPORTED, PORT_DOWN. */
   sendBreak(durationMs: number): Promise<void>;
   /** The client left. Input already taken still goes to the device; no output follows. */
@@ -161,6 +165,14 @@ class ClientSession implements Session {
 
   async takeOver(): Promise<void> {
     if (!this.#isOver) await this.#port!.takeOver();
+  }
+
+  async view(): Promise<void> {
+    if (!this.#isOver) await this.#port!.view?.();
+  }
+
+  inputDelivered(): Promise<void> {
+    return this.#input.delivered();
   }
 
   async sendBreak(durationMs: number): Promise<void> {
@@ -347,7 +359,7 @@ class ClientSession implements Session {
         void this.#tellFailure(this.takeOver());
         break;
       case 'view':
-        void this.#tellFailure(this.#port!.view?.() ?? Promise.resolve());
+        void this.#tellFailure(this.view());
         break;
       case 'who':
         void this.#tellFailure(this.#tellWho());

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
@@ -96,9 +97,11 @@ describe('a network line', () => {
   it('says in words that the other side reset the connection', async () => {
     const device = await makeSocketDevice({ host: '127.0.0.1', port: 0 });
     const tcpPort = (device.server.address() as AddressInfo).port;
-    device.server.on('connection', (socket: net.Socket) => socket.resetAndDestroy());
+    const connected = once(device.server, 'connection') as Promise<[net.Socket]>;
     const sink = new RecordingSink();
     const backend = await openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort }).open(sink);
+    const [accepted] = await connected;
+    accepted.resetAndDestroy();
     await until(() => sink.faults.length > 0, 'the reset');
     assert.equal(
       sink.faults[0]!.message,

@@ -204,7 +204,7 @@ describe('control socket', () => {
     const socket = connect(path);
     const hello = { version: 9, argv: [], columns: 1, rows: 1, isTerminal: false, timeZone: '' };
     socket.write(encodeControl({ kind: 'hello', hello }));
-    const chunks: Buffer[] = await socket.toArray();
+    const chunks = (await socket.toArray()) as Buffer[];
     assert.match(Buffer.concat(chunks).toString('latin1'), /speaks version 1.*restart it/);
   });
 

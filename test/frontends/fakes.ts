@@ -79,6 +79,7 @@ export const VERBS = [
   'sink',
   'both',
   'flood',
+  'pour',
   'fail',
   'wait',
 ];

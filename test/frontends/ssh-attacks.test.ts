@@ -111,7 +111,8 @@ describe('ssh door under attack', () => {
     const flood = await door.run(['alice@127.0.0.1', 'flood 9000000']);
     assert.equal(flood.stdout.length, 9_000_000);
     // What the kernel's socket buffers hold of it, and no more.
-    assert.ok(door.services.verbs.pouredBytes < 32_000_000, `${door.services.verbs.pouredBytes}`);
+    const { pouredBytes } = door.services.verbs;
+    assert.ok(pouredBytes > 0 && pouredBytes < 32_000_000, `${pouredBytes} bytes`);
   });
 
   it('allows ten channels a connection', async () => {
@@ -142,7 +143,7 @@ describe('ssh door under attack', () => {
 
   it('outlives a client that leaves while its password is checked', async () => {
     const { login: people } = door.services;
-    const check = people.withPassword;
+    const check = people.withPassword.bind(people);
     let answer: (isRight: boolean) => void = () => undefined;
     const asked = new Promise<void>((resolve) => {
       people.withPassword = () => {

@@ -266,7 +266,6 @@ async function play(steps: readonly Step[], acrossLink: boolean): Promise<void> 
   for (const each of clients) {
     const reached = each.follow();
     assert.ok(reached <= offset);
-    if (process.env.STAT) console.log(JSON.stringify({end: each.endedWhy?.slice(0,12), ref: each.wasRefused, sk: each.notices.filter(n=>/skipped/.test(n)).length, kinds: each.notices.filter(n=>/skipped/.test(n)).map(n=>n.slice(-22)), hist: each.from>=0, got: each.text.length, sent: each.sent.length, arrived: taken.filter((byte) => byte >> 5 === each.number).length}));
     if (!each.isGone && each.endedWhy === null) {
       assert.equal(reached, offset, `client ${each.number} has everything`);
     }

@@ -29,6 +29,7 @@ export class FakeLog implements LogReader {
   }
 
   async ports(_caller: Caller, name?: string): Promise<LogPort[]> {
+    await aMoment();
     const uuid = name!;
     const epochs = new Map<number, LogPort['epochs'][number]>();
     for (const record of this.#records(uuid)) {
@@ -50,6 +51,7 @@ export class FakeLog implements LogReader {
   }
 
   async locate(_caller: Caller, uuid: string, place: LogPlace): Promise<LogCursor> {
+    await aMoment();
     const records = this.#records(uuid);
     const last = records.at(-1);
     if (!last) throw new Fault('LOG_NOT_FOUND', 'empty');
@@ -81,7 +83,7 @@ export class FakeLog implements LogReader {
 
   async read(_caller: Caller, uuid: string, from: LogCursor, bytesMax: number): Promise<LogBatch> {
     this.reads++;
-    await new Promise((resolve) => setImmediate(resolve));
+    await aMoment();
     if (this.failure) throw this.failure;
     const after = this.#records(uuid).filter((record) => isAtOrAfter(record, from));
     const records: LogRecord[] = [];
@@ -124,6 +126,11 @@ export class FakeLog implements LogReader {
       return { epoch, seq, offset, atUs, ...bodyOf(record) };
     });
   }
+}
+
+/** Commits may come in between, as with a log on another thread. */
+function aMoment(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function isAtOrAfter(record: LogRecord, cursor: LogCursor): boolean {

@@ -3,7 +3,12 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { SpoolPort } from '../../src/core/spool.ts';
-import { BLOCK_BYTES, FILE_HEADER_BYTES, PATTERN } from '../../src/store/spool-layout.ts';
+import {
+  BLOCK_BYTES,
+  BLOCK_HEAD_BYTES,
+  FILE_HEADER_BYTES,
+  PATTERN,
+} from '../../src/store/spool-layout.ts';
 import { recoverSpool } from '../../src/store/spool-recovery.ts';
 import { createSpool } from '../../src/store/spool.ts';
 import {
@@ -63,8 +68,7 @@ describe('recovery of a spool', () => {
           return 0;
         },
       );
-      writeFileSync(bench.path, image);
-      checkPanic(bench.path);
+      checkPanic(image);
 
       // The same, killed between the return of the read and the end of its record.
       port.readInto(
@@ -76,13 +80,14 @@ describe('recovery of a spool', () => {
         },
         readOf(Buffer.from('Kernel panic - not sync')),
       );
-      writeFileSync(bench.path, image);
-      checkPanic(bench.path);
+      checkPanic(image);
     } finally {
       bench.end();
     }
 
-    function checkPanic(path: string): void {
+    function checkPanic(left: Buffer): void {
+      const path = `${bench.path}.killed`;
+      writeFileSync(path, left);
       const recovered = recoverSpool(path, IDS);
       assert.equal(recovered.isContinuous, true);
       assert.deepEqual(recovered.cutShort, [uuidOf(1)]);
@@ -145,6 +150,27 @@ describe('recovery of a spool', () => {
         bench.reader.committed();
         bench.spool.port(1, uuidOf(1), { epoch: 7, seq: 0, offset: 0 });
       }
+    } finally {
+      bench.end();
+    }
+  });
+
+  it('never yields an entry of another block', async () => {
+    const bench = await openBench('mapped');
+    try {
+      portOf(bench, 1).append('rx', 0, 0, 1, Buffer.from('of port 1'));
+      portOf(bench, 2).append('rx', 0, 0, 1, Buffer.from('of port 2'));
+      const image = readFileSync(bench.path);
+      const first = FILE_HEADER_BYTES + BLOCK_HEAD_BYTES;
+      image.copyWithin(first + BLOCK_BYTES, first, first + 64);
+      const path = `${bench.path}.mixed`;
+      writeFileSync(path, image);
+      const recovered = recoverSpool(path, IDS);
+      assert.match(recovered.why!, /1 blocks .* damaged/);
+      assert.deepEqual(
+        recoveredEntries(recovered).map(({ port, bytes }) => [port, bytes.toString()]),
+        [[uuidOf(1), 'of port 1']],
+      );
     } finally {
       bench.end();
     }

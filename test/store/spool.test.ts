@@ -181,6 +181,38 @@ for (const memory of MEMORIES) {
       });
     });
 
+    it('lets a flood lose its newest rather than take from a port with less', async () => {
+      await using(memory, { bytes: SMALL_BYTES }, (bench) => {
+        const flood = portOf(bench, 1);
+        const quiet = portOf(bench, 2);
+        const blocks = Math.floor(bench.spool.bytes / BLOCK_BYTES);
+        let seq = 0;
+        for (; seq < blocks - 3; seq++) flood.append('rx', seq, 0, 1, contentOf(1, seq, 16_000));
+        for (let i = 0; i < 3; i++) quiet.append('rx', i, 0, 1, contentOf(2, i, 16_000));
+        bench.spool.publish();
+        const taken: SeenEntry[] = [];
+        bench.reader.take((blocks - 4) * BLOCK_BYTES, intoList(taken));
+        assert.ok(taken.length === blocks - 3 && taken.every(({ port }) => port === 1));
+        for (let i = 0; i < 50; i++) flood.append('rx', seq++, 0, 1, contentOf(1, seq, 16_000));
+        bench.spool.publish();
+        assert.deepEqual(
+          bench.takeAll().map(({ port, seq }) => [port, seq]),
+          [0, 1, 2].map((seq) => [2, seq]),
+        );
+      });
+    });
+
+    it('keeps no more blocks from eviction than were asked for', async () => {
+      await using(memory, {}, (bench) => {
+        const port = portOf(bench, 1);
+        for (let seq = 0; seq < 100; seq++) port.append('rx', seq, 0, 1, contentOf(1, seq, 9000));
+        bench.spool.publish();
+        const taken: SeenEntry[] = [];
+        bench.reader.take(10 * BLOCK_BYTES, intoList(taken)); // one of these records to a block
+        assert.ok(taken.length === 10 || taken.length === 11, `${taken.length} blocks`);
+      });
+    });
+
     it('drops records, and never throws, when there is no block at all', async () => {
       await using(memory, { bytes: SMALL_BYTES, ports: 2 }, (bench) => {
         const blocks = Math.floor(bench.spool.bytes / BLOCK_BYTES);

@@ -19,6 +19,8 @@ export type Step =
 export type Typed =
   | { kind: 'line'; text: string }
   | { kind: 'key'; key: string }
+  /** CTRL-A three times in a row, as one types it at Xen to move the input. */
+  | { kind: 'switch' }
   /** A key right after BREAK. */
   | { kind: 'sysrq'; key: string }
   | null;
@@ -41,6 +43,7 @@ export function runScript(script: Script): Machine {
   let said = 0;
   let reply: Typed = null;
   let line = '';
+  let controlAs = 0;
   let isBreakPending = false;
   let typed: number[] = [];
   let echo: number[] = [];
@@ -64,9 +67,15 @@ export function runScript(script: Script): Machine {
   function readTyped(read: Step & { kind: 'read' }): void {
     while (typed.length > 0 && step !== null) {
       const key = String.fromCharCode(typed.shift()!);
+      if (key !== '\x01') controlAs = 0;
       if (isBreakPending) {
         isBreakPending = false;
         finish({ kind: 'sysrq', key });
+      } else if (key === '\x01' && ++controlAs === 3) {
+        controlAs = 0;
+        finish({ kind: 'switch' });
+      } else if (key === '\x01') {
+        continue;
       } else if (read.unit === 'key') {
         finish({ kind: 'key', key });
       } else {

@@ -28,6 +28,9 @@ export interface DescriptorOptions {
   hungUp: (code: string | null) => void;
 }
 
+/** More than a hung-up tty can hold: 64 KB of buffers, in reads of 4 KB at most. */
+const LAST_READS_MAX = 256;
+
 /**
  * bindings-cpp's poller re-arms what was ever asked for and did not fire, so each event is followed
  * by one `poll` of just what is wanted now.
@@ -93,7 +96,7 @@ export function startDescriptor(options: DescriptorOptions): Descriptor {
     if (isStopped) return;
     if (error !== null) {
       // A hung-up tty polls as an error. What it still holds is read first.
-      while (line.readOnce() > 0);
+      for (let reads = 0; reads < LAST_READS_MAX && line.readOnce() > 0; reads++);
       return hangUp();
     }
     onEvent(EVENTS.UV_READABLE, swept.readable);

@@ -79,7 +79,7 @@ function ttyOpener(
   return { kind, target: path, line, open, watchReturn: (returned) => watchPath(path, returned) };
 }
 
-interface OpenedTty {
+export interface OpenedTty {
   fd: number;
   poller: Poller;
   /** Without koffi: throws away what waits in both directions. */
@@ -155,8 +155,8 @@ const UNSUPPORTED = new Set(['ENOTTY', 'EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSY
 /** A control transfer may hang; closing waits no longer than this for it, and for close(2). */
 const CLOSE_STEP_MS = 450;
 
-/** An open tty. Owns its descriptor; one control operation at a time (USB adapters need it so). */
-class Tty implements Backend {
+/** An open tty, of either kind. Owns its descriptor; one control operation at a time (USB adapters need it so). */
+export class Tty implements Backend {
   readonly description: string;
   readonly #path: string;
   readonly #isPty: boolean;
@@ -210,13 +210,11 @@ class Tty implements Backend {
       libc.setLine(this.#opened.fd, line, flow),
     );
     const is = libc.getLine(this.#opened.fd);
-    if (isNear(is.baud, line.baud) && is.dataBits === line.dataBits && is.parity === line.parity) {
-      return;
-    }
-    const made = formatLineSettings({ ...line, ...is } as LineSettings);
+    const made = formatLineSettings({ ...is, baud: line.baud } as LineSettings);
+    if (isNear(is.baud, line.baud) && made === formatLineSettings(line)) return;
     throw new Fault(
       'PORT_UNSUPPORTED',
-      `${this.#path}: its driver cannot do ${formatLineSettings(line)}; the line is at ${made} now`,
+      `${this.#path}: its driver cannot do ${formatLineSettings(line)}; the line is at ${formatLineSettings(is as LineSettings)} now`,
     );
   }
 

@@ -2,13 +2,13 @@ import type { FrontendServices } from '../../core/frontend.ts';
 import { Fault } from '../../core/fault.ts';
 import type { BinarySession, OpenSession } from '../binary-session.ts';
 import type { Guest } from '../door.ts';
+import { LastWords } from '../last-words.ts';
 
 /**
  * One client of a raw door: a program, so byte-transparent, without notices, disconnected rather
  * than skipped. It views while somebody else writes. When it has sent all it wanted (a half-close,
- * as `echo x | nc` does) it gives write up and is still given what the port says. TCP does not tell
- * that from a client that left: such a one goes with the port's next word, or by the probes within
- * two minutes.
+ * as `echo x | nc` does) it gives write up and has the port's last words (last-words.ts). TCP does
+ * not tell that from a client that left: such a one goes the same way, or with the port's next word.
  */
 export function serveRawClient(
   guest: Guest,
@@ -25,6 +25,16 @@ export function serveRawClient(
 
   let isFirstChunk = true;
   let session: BinarySession | null = null;
+  const lastWords = new LastWords(() => {
+    session?.detach('the client sent all it had, and the line fell silent');
+    end();
+  });
+
+  function end(): void {
+    lastWords.stop();
+    socket.end(); // what it can still take, it gets
+    setTimeout(() => socket.destroy(), LINGER_MS).unref();
+  }
 
   async function takeInput(bytes: Buffer): Promise<void> {
     socket.pause();
@@ -51,17 +61,22 @@ export function serveRawClient(
         keys: false,
       },
       {
-        write: (bytes, done) => void socket.write(bytes, () => done()),
+        write: (bytes, done) => {
+          const written = lastWords.said(done);
+          socket.write(bytes, () => written());
+        },
         ended: (why) => {
           journal.info({ why }, 'raw session ended');
-          socket.end(); // what it can still take, it gets
-          setTimeout(() => socket.destroy(), LINGER_MS).unref();
+          end();
         },
       },
     );
     if (socket.destroyed) return opened.detach('the client left');
     session = opened;
-    socket.once('close', () => opened.detach('the client left'));
+    socket.once('close', () => {
+      lastWords.stop();
+      opened.detach('the client left');
+    });
     socket.on('data', (bytes: Buffer) => {
       takeInput(bytes).catch((err: unknown) => {
         journal.error({ err }, 'raw input could not be passed on');
@@ -69,7 +84,9 @@ export function serveRawClient(
       });
     });
     socket.once('end', () => {
-      opened.view?.().catch((err: unknown) => journal.warn({ err }, 'write could not be given up'));
+      lastWords
+        .inputEnded(opened)
+        .catch((err: unknown) => journal.warn({ err }, 'write could not be given up'));
     });
   }
 

@@ -2,13 +2,14 @@ import type { ServerChannel } from 'ssh2';
 import type { FrontendServices } from '../../core/frontend.ts';
 import type { Caller } from '../../core/user.ts';
 import type { OpenSession } from '../binary-session.ts';
+import { LastWords } from '../last-words.ts';
 import { ChannelOutput } from './channel-output.ts';
 import type { ConnectionGuard, DirectChannel, PrivateChannel } from './guards.ts';
 
 /**
  * Attaches `ssh -W PORT:1` and `-L` to a port: byte-transparent, no notices, no keys. The session
  * is there before the channel, so that a refusal can say why; what the port says in between waits.
- * At the end of its input the client gives write up, and has the output until it closes.
+ * At the end of its input the client gives write up, and has the port's last words (last-words.ts).
  * @throws Fault PORT_UNKNOWN, DENIED.
  */
 export async function openDirectChannel(
@@ -22,14 +23,20 @@ export async function openDirectChannel(
   let output: ChannelOutput | null = null;
   let channel: ServerChannel | null = null;
   let hasEnded = false;
+  const lastWords = new LastWords(() => {
+    session.detach('the client sent all it had, and the line fell silent');
+    end();
+  });
 
   function write(bytes: Uint8Array, done: () => void): void {
-    if (output === null) early.push({ bytes, done });
-    else output.write(bytes).then(done, () => undefined); // refused: the client is gone
+    const written = lastWords.said(done);
+    if (output === null) early.push({ bytes, done: written });
+    else output.write(bytes).then(written, () => undefined); // refused: the client is gone
   }
 
   function end(): void {
     hasEnded = true;
+    lastWords.stop();
     const ending = channel;
     if (ending === null) return;
     void output!.flushed().then(() => {
@@ -69,13 +76,16 @@ export async function openDirectChannel(
       output = new ChannelOutput(channel, guard);
       guard.onChannelClosed(channel as unknown as PrivateChannel, () => {
         output!.close();
+        lastWords.stop();
         session.detach('the client left');
       });
-      for (const { bytes, done } of early.splice(0)) write(bytes, done);
+      for (const { bytes, done } of early.splice(0)) {
+        output.write(bytes).then(done, () => undefined);
+      }
       channel.on('data', pass);
       channel.once('end', () => {
-        session
-          .view?.()
+        lastWords
+          .inputEnded(session)
           .catch((err: unknown) =>
             services.journal.warn({ port, err }, 'write could not be given up'),
           );

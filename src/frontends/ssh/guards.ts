@@ -156,7 +156,7 @@ export interface GuardOptions {
 
 export interface DirectChannel {
   /** Listener of ssh2's `tcpip` event, called once the channel may be accepted. */
-  attach(accept: () => unknown): void;
+  readonly attach: (accept: () => unknown) => void;
   /** The client left before that. */
   abandon(): void;
 }
@@ -218,9 +218,9 @@ interface PrivateClient extends Connection {
     /** Sent once the `connection` event has returned. */
     _offer: KexOffer;
     _handlers: {
-      CHANNEL_OPEN(self: unknown, info: OpenInfo): void;
-      CHANNEL_DATA(self: unknown, recipient: number, bytes: Uint8Array): void;
-      CHANNEL_CLOSE(self: unknown, recipient: number): void;
+      CHANNEL_OPEN: (self: unknown, info: OpenInfo) => void;
+      CHANNEL_DATA: (self: unknown, recipient: number, bytes: Uint8Array) => void;
+      CHANNEL_CLOSE: (self: unknown, recipient: number) => void;
     };
     channelOpenFail(recipient: number, reason: number, description: string): void;
     channelClose(recipient: number): void;

@@ -234,7 +234,7 @@ function* runConsole(
         yield* kernel.print(random, 'sysrq: HELP : reboot(b) crash(c) help(h) sync(s)');
         continue;
       }
-      if (typed.kind === 'key') continue;
+      if (typed.kind !== 'line') continue;
       yield* say(shell.enter(typed.text));
       break;
     }

@@ -1,4 +1,4 @@
-import { pause, readLine, say } from '../machine.ts';
+import { pause, readKey, readLine, say } from '../machine.ts';
 import type { Random, Script, Step, Typed } from '../machine.ts';
 
 const GUESTS = ['web1', 'mail1', 'build7'] as const;
@@ -37,18 +37,19 @@ function* runHost(random: Random, hostName: string): Generator<Step, void, Typed
   const quietPeriods = random.between(15, 40);
   for (let period = 0; period < quietPeriods;) {
     if (!isHypervisor) yield* say(`\n${hostName} login: `);
-    const typed = yield* readLine(random.between(15_000, 45_000), !isHypervisor);
+    const quietMs = random.between(15_000, 45_000);
+    const typed = isHypervisor ? yield* readKey(quietMs) : yield* readLine(quietMs);
     if (typed === null) {
       period++;
       const guest = random.pick(GUESTS);
       yield* hypervisor(`d${GUESTS.indexOf(guest) + 1}: ${guest} balloon target reached`);
-    } else if (typed.kind === 'line' && typed.text.includes('\x01\x01\x01')) {
+    } else if (typed.kind === 'switch') {
       isHypervisor = !isHypervisor;
       const owner = isHypervisor ? 'Xen' : 'DOM0';
       yield* hypervisor(`*** Serial input to ${owner} (type 'CTRL-a' three times to switch input)`);
-    } else if (isHypervisor && typed.kind === 'line') {
-      if (typed.text === 'R') return;
-      yield* hypervisor("'h' pressed -> showing installed handlers: R (reboot machine)");
+    } else if (typed.kind === 'key') {
+      if (typed.key === 'R') return;
+      yield* hypervisor(`'${typed.key}' pressed -> installed handlers: R (reboot machine)`);
     }
   }
   yield* say('[ 5121.300417] BUG: unable to handle page fault for address: ffffc90000a41000\n');
