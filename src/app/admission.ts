@@ -40,7 +40,9 @@ export async function admitInvokingUser(invoker: {
 /** Four groups of four: 79 bits. */
 function randomPassword(): string {
   const group = (): string =>
-    Array.from({ length: 4 }, () => PASSWORD_ALPHABET[randomInt(PASSWORD_ALPHABET.length)]).join('');
+    Array.from({ length: 4 }, () => PASSWORD_ALPHABET[randomInt(PASSWORD_ALPHABET.length)]).join(
+      '',
+    );
   return [group(), group(), group(), group()].join('-');
 }
 

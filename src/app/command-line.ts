@@ -1,20 +1,17 @@
 import { createReadStream, existsSync } from 'node:fs';
 import { createAuthorizer, LOCAL_ADMIN } from '../auth/authorizer.ts';
-import { findConfig, loadConfig } from '../config/load.ts';
 import type { Journal } from '../core/clock.ts';
 import { exitCodeOf, Fault } from '../core/fault.ts';
 import type { LogReader } from '../core/log-reader.ts';
-import type { Settings } from '../core/settings.ts';
 import { runRemote } from '../frontends/control/client.ts';
 import { createLogReader } from '../log/service.ts';
 import { dataPaths, readDataId } from '../store/data-directory.ts';
-import { findGlobalOptions, planVerb, runVerb } from '../verbs/run-verb.ts';
+import { planVerb, runVerb } from '../verbs/run-verb.ts';
+import { findDataDirectory } from './find-data.ts';
 import { localActions } from './local-actions.ts';
 import { openOfflineLog } from './offline-log.ts';
 import type { ProcessContext } from './process-context.ts';
-import { configContext } from './read-settings.ts';
 import { findControlSocket } from './runtime-paths.ts';
-import { stateDirectory } from './standalone.ts';
 import { SystemClock } from './system-clock.ts';
 import { terminalIo } from './terminal-io.ts';
 
@@ -102,30 +99,9 @@ function openLogOf(context: ProcessContext): { reader: LogReader; close(): void 
 function findDaemon(context: ProcessContext): string | null {
   const data = findDataDirectory(context);
   const id = data === null ? null : readDataId(data);
-  return data !== null && id !== null ? findControlSocket({ id, path: dataPaths(data).path }) : null;
-}
-
-/**
- * `--data`, else the `data` of the configuration in use, else where `npm start` and `demo` keep
- * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID.
- */
-export function findDataDirectory(context: ProcessContext): string | null {
-  const given = findGlobalOptions(context.argv);
-  if (given.data !== null) return given.data;
-  const settings = findSettings(context, given.config);
-  if (settings) return settings.data;
-  const kept = ['ports', 'demo']
-    .map((name) => stateDirectory(name, context.environment.xdgStateHome))
-    .filter((path) => readDataId(path) !== null);
-  const isRunning = (path: string): boolean =>
-    findControlSocket({ id: readDataId(path) ?? '', path }) !== null;
-  return kept.find(isRunning) ?? kept[0] ?? null;
-}
-
-/** @throws Fault CONFIG_INVALID. */
-export function findSettings(context: ProcessContext, config: string | null): Settings | null {
-  const path = findConfig(context.cwd, config);
-  return path === null ? null : loadConfig(path, configContext()).settings;
+  return data !== null && id !== null
+    ? findControlSocket({ id, path: dataPaths(data).path })
+    : null;
 }
 
 const silent = (): void => undefined;

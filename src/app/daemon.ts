@@ -179,7 +179,10 @@ export class Daemon {
     const registered = await this.#store.register(this.#settings.ports.map(registrationOf));
     for (const { name, newEpochBecause, position } of registered) {
       if (newEpochBecause && position.seq > 0) {
-        this.#journal.info({ port: name, epoch: position.epoch, why: newEpochBecause }, 'new epoch');
+        this.#journal.info(
+          { port: name, epoch: position.epoch, why: newEpochBecause },
+          'new epoch',
+        );
       }
     }
     await Promise.all([
@@ -306,12 +309,18 @@ export class Daemon {
   }
 
   #readerSetup(): ReaderSetup {
-    const ports = this.#settings.ports.map(({ name, group, aliases }) => ({ name, group, aliases }));
+    const ports = this.#settings.ports.map(({ name, group, aliases }) => ({
+      name,
+      group,
+      aliases,
+    }));
     return { users: this.#users(), roles: this.#settings.roles, ports };
   }
 
   #frontendsSetup(): FrontendsSetup {
-    const numbered = this.#settings.ports.flatMap(({ name, n }) => (n === null ? [] : [{ name, n }]));
+    const numbered = this.#settings.ports.flatMap(({ name, n }) =>
+      n === null ? [] : [{ name, n }],
+    );
     return { listen: this.#settings.listen, ports: numbered, users: this.#users() };
   }
 

@@ -51,7 +51,9 @@ export type FrontendsThreadMessage =
   | { stop: true };
 
 const data = workerData as FrontendsThreadData;
-const journal = postingJournal(data.journal.port, data.journal.pending).child({ room: 'frontends' });
+const journal = postingJournal(data.journal.port, data.journal.pending).child({
+  room: 'frontends',
+});
 const clock = new SystemClock();
 const libc = await loadLibc();
 const log = new LogClient();

@@ -58,7 +58,11 @@ function plainFields(fields: object): object {
 
 function describeError(error: Error): object {
   const code = (error as { code?: unknown }).code;
-  return { message: error.message, ...(typeof code === 'string' ? { code } : {}), stack: error.stack };
+  return {
+    message: error.message,
+    ...(typeof code === 'string' ? { code } : {}),
+    stack: error.stack,
+  };
 }
 
 /** The thread that writes the journal to stdout, and a way for each other thread to reach it. */

@@ -9,7 +9,7 @@ import type { PortSettings, Settings } from '../core/settings.ts';
 import { readDataId } from '../store/data-directory.ts';
 import type { GlobalOptions, LocalActions } from '../verbs/verb.ts';
 import { admitInvokingUser } from './admission.ts';
-import { findDataDirectory, findSettings } from './command-line.ts';
+import { findDataDirectory, findSettings } from './find-data.ts';
 import { Daemon } from './daemon.ts';
 import { parseFailpoints } from './failpoints.ts';
 import { JournalThread, type JournalLevel } from './journal.ts';
@@ -54,7 +54,10 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
     async check(options) {
       const path = findConfig(context.cwd, options.config);
       if (path === null) {
-        throw new Fault('CONFIG_INVALID', 'there is no fairlead.yaml here or in /etc/fairlead; name one with --config');
+        throw new Fault(
+          'CONFIG_INVALID',
+          'there is no fairlead.yaml here or in /etc/fairlead; name one with --config',
+        );
       }
       const assigned = options.assign ? assignNumbers(path, configContext()) : [];
       const { settings, problems } = checkConfig(path, configContext());

@@ -28,7 +28,8 @@ export interface ReaderThreadData {
   failpoints: Failpoints;
 }
 
-export type ReaderThreadMessage = { setup: ReaderSetup } | { connect: MessagePort } | { stop: true };
+export type ReaderThreadMessage =
+  { setup: ReaderSetup } | { connect: MessagePort } | { stop: true };
 
 /** Reading is heavy at times and never urgent: capture and commits go first. */
 const NICE = 10;

@@ -10,7 +10,12 @@ import { loadLibc } from '../native/libc.ts';
 import { dataPaths } from '../store/data-directory.ts';
 import { openSpoolReader } from '../store/spool-reader.ts';
 import { recoverSpool } from '../store/spool-recovery.ts';
-import { Store, type StoreAnswer, type StoreMailbox, type StoreRequest } from '../store/store-loop.ts';
+import {
+  Store,
+  type StoreAnswer,
+  type StoreMailbox,
+  type StoreRequest,
+} from '../store/store-loop.ts';
 import { postingJournal } from './journal.ts';
 import { SystemClock } from './system-clock.ts';
 
@@ -29,11 +34,11 @@ export interface StoreThreadData {
 
 /** From the thread: the databases are open and what an earlier daemon spooled is in them. */
 export type StoreThreadMessage =
-  | { opened: { nextSession: number } }
-  | { fault: ReturnType<typeof faultMessage> };
+  { opened: { nextSession: number } } | { fault: ReturnType<typeof faultMessage> };
 
 /** To the thread: somebody else who sends StoreRequests; and, once, the spool to serve. */
-export type StoreThreadRequest = { connect: MessagePort } | { spool: { control: SharedArrayBuffer } };
+export type StoreThreadRequest =
+  { connect: MessagePort } | { spool: { control: SharedArrayBuffer } };
 
 const data = workerData as StoreThreadData;
 const parent = parentPort!;
@@ -97,7 +102,8 @@ function mailbox(callers: MessagePort[]): StoreMailbox {
   return {
     receive() {
       for (;;) {
-        const received = receiveMessageOnPort(parent) as { message: StoreThreadRequest } | undefined;
+        const received = receiveMessageOnPort(parent) as
+          { message: StoreThreadRequest } | undefined;
         if (!received) break;
         if ('connect' in received.message) callers.push(received.message.connect);
       }

@@ -26,7 +26,10 @@ export function userActions(storage: UserStorage): UserActions {
       const allRoles = [...Object.keys(BUILT_IN_ROLES), ...roles];
       if (!allRoles.includes(user.role)) {
         const near = didYouMean(user.role, allRoles);
-        throw new Fault('USAGE', `there is no role "${user.role}"${near}; roles: ${allRoles.join(', ')}`);
+        throw new Fault(
+          'USAGE',
+          `there is no role "${user.role}"${near}; roles: ${allRoles.join(', ')}`,
+        );
       }
       for (const key of user.keys) parseAuthorizedKey(key);
       const password = user.password === null ? null : await hashPassword(user.password);

@@ -122,14 +122,13 @@ export function servePortAccess(
         attach(message.id, message.request);
         break;
       case 'call': {
-        const call = access[message.call] as AnyCall;
-        void answer(message.id, () => call.apply(access, [...message.args]));
+        const calls = access as unknown as Record<AccessCall, AnyCall>;
+        void answer(message.id, () => calls[message.call](...message.args));
         break;
       }
       case 'session-call': {
-        const session = sessions.get(message.session);
-        const call = session?.[message.call] as AnyCall | undefined;
-        void answer(message.id, async () => call?.apply(session, [...message.args]));
+        const session = sessions.get(message.session) as Record<SessionCall, AnyCall> | undefined;
+        void answer(message.id, async () => session?.[message.call](...message.args));
         break;
       }
       case 'input':

@@ -39,6 +39,7 @@ interface Tenure {
  * At most one device of the port is open or being opened at any time.
  */
 export class PortLine {
+  readonly #name: () => string;
   readonly #owner: PortLineOwner;
   readonly #timers: Timers;
   readonly #journal: Journal;
@@ -56,7 +57,15 @@ export class PortLine {
   #retryWhenSettled = false;
   #isClosed = false;
 
-  constructor(opener: BackendOpener, owner: PortLineOwner, timers: Timers, journal: Journal) {
+  /** `name` is that of the port, now. */
+  constructor(
+    name: () => string,
+    opener: BackendOpener,
+    owner: PortLineOwner,
+    timers: Timers,
+    journal: Journal,
+  ) {
+    this.#name = name;
     this.#opener = opener;
     this.#owner = owner;
     this.#timers = timers;
@@ -79,6 +88,20 @@ export class PortLine {
   /** The open device; null when not up. */
   get backend(): Backend | null {
     return this.#state === 'up' ? this.#tenure!.backend : null;
+  }
+
+  /** The open device. @throws Fault PORT_DOWN. */
+  requireUp(): Backend {
+    const { backend } = this;
+    if (backend) return backend;
+    throw new Fault('PORT_DOWN', this.downText);
+  }
+
+  /** Why nothing can be done with the line, when it is not up. */
+  get downText(): string {
+    return this.#state === 'opening'
+      ? `${this.#name()} is being opened`
+      : `${this.#name()} is down: ${this.#why ?? 'cause unknown'}`;
   }
 
   /** Opens for the first time; resolves when that succeeded or failed. */

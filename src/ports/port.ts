@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { INPUT_CREDIT_BYTES } from '../core/attach.ts';
 import type { Attached, AttachRequest, PortSession, SessionEvent } from '../core/attach.ts';
-import type { Backend, BackendOpener } from '../core/backend.ts';
+import type { BackendOpener } from '../core/backend.ts';
 import type { Clock, Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import { formatLineSettings } from '../core/line-settings.ts';
@@ -14,6 +14,7 @@ import type { AuditRow, RegisteredPort } from '../core/store.ts';
 import type { Authorizer, Caller, PortIdentity, Right } from '../core/user.ts';
 import { Audience, makeSeat } from './audience.ts';
 import type { Outlet, Seat } from './audience.ts';
+import { LineControl } from './line-control.ts';
 import { PortInput } from './port-input.ts';
 import { PortLine } from './port-line.ts';
 import { PortRecorder, RECORD_BYTES_MAX } from './port-recorder.ts';
@@ -26,17 +27,15 @@ export interface PortServices {
   authorizer: Authorizer;
   clock: Clock;
   journal: Journal;
-  audit(row: AuditRow): void;
+  audit: (row: AuditRow) => void;
   encodeBody: (body: RecordBody) => Uint8Array;
   timers: Timers;
   /** Tells the store that something was spooled; may gather several calls. */
-  publish(): void;
+  publish: () => void;
   /** The next session number. */
-  nextSession(): number;
+  nextSession: () => number;
 }
 
-/** Longest BREAK that may be asked for. */
-const BREAK_MS_MAX = 10_000;
 /** Most bytes of one `send`. */
 const SEND_BYTES_MAX = 1_048_576;
 
@@ -52,14 +51,12 @@ export class Port {
   readonly #journal: Journal;
   readonly #recorder: PortRecorder;
   readonly #line: PortLine;
+  readonly #control: LineControl;
   readonly #audience: Audience;
   readonly #input: PortInput;
   readonly #writers: Writers;
   #settings: PortSettings;
   #identity: PortIdentity;
-  /** As the line is now; null without a UART. */
-  #lineSettings: LineSettings | null;
-  #flow: Flow;
   #lastUsedBy: { user: string; atUs: number } | null;
 
   constructor(
@@ -81,8 +78,6 @@ export class Port {
       services.publish,
       registered,
     );
-    this.#lineSettings = opener.line;
-    this.#flow = settings.flow;
     this.#lastUsedBy = registered.lastUsedBy;
     this.#writers = new Writers(settings.writers === 'many');
     this.#audience = new Audience(
@@ -96,7 +91,14 @@ export class Port {
       inputSetting: () => this.#settings.input,
       lost: (fault) => this.#line.lost(fault),
     });
-    this.#line = new PortLine(opener, this.#lineOwner(), services.timers, this.#journal);
+    this.#line = new PortLine(
+      () => this.#settings.name,
+      opener,
+      this.#lineOwner(),
+      services.timers,
+      this.#journal,
+    );
+    this.#control = new LineControl(this.#line, this.#recorder, this.#journal, settings.flow);
   }
 
   get settings(): PortSettings {
@@ -144,8 +146,8 @@ export class Port {
       why: this.#line.why,
       backend: opener.kind,
       target: this.#line.backend?.description ?? opener.target,
-      line: this.#lineSettings && formatLineSettings(this.#lineSettings),
-      differs: this.#lineSettings !== null && !this.#isLineAsConfigured(),
+      line: this.#control.formatted,
+      differs: this.#control.differsFrom(this.#settings.flow),
       group,
       aliases,
       epoch: this.#recorder.epoch,
@@ -252,7 +254,7 @@ export class Port {
     if (others.length > 0 && this.#settings.writers === 'one') {
       throw new Fault('NOT_WRITER', `${others[0]!.caller.user} writes on ${this.#settings.name}`);
     }
-    this.#requireUp();
+    this.#line.requireUp();
     if (bytes.length === 0) return;
     const session = this.#services.nextSession();
     const { user, remote, frontend } = caller;
@@ -278,13 +280,8 @@ export class Port {
   async sendBreak(caller: Caller, durationMs: number, seat: Seat | null): Promise<void> {
     this.#authorize(caller, 'break');
     this.#requireWriter(seat);
-    if (!(durationMs >= 1 && durationMs <= BREAK_MS_MAX)) {
-      throw new Fault('USAGE', `a BREAK lasts 1 to ${BREAK_MS_MAX} ms`);
-    }
-    const backend = this.#requireUp();
     this.#audit(caller, 'break', `${durationMs} ms`);
-    await backend.sendBreak(durationMs);
-    this.#recorder.record({ kind: 'break', session: seat?.session ?? null, durationMs });
+    await this.#control.sendBreak(durationMs, seat?.session ?? null);
   }
 
   /**
@@ -299,10 +296,8 @@ export class Port {
   ): Promise<void> {
     this.#authorize(caller, 'control');
     this.#requireWriter(seat);
-    const backend = this.#requireUp();
     this.#audit(caller, 'line', `${formatLineSettings(line)}${flow ? ` ${flow}` : ''}`);
-    await backend.setLine(line, flow ?? this.#flow);
-    this.#lineIsNow(backend, line, flow ?? this.#flow, seat?.session ?? null);
+    await this.#control.setLine(line, flow, seat?.session ?? null);
   }
 
   /** @throws Fault DENIED, NOT_WRITER, PORT_DOWN, PORT_GONE, PORT_UNSUPPORTED. */
@@ -313,10 +308,8 @@ export class Port {
   ): Promise<void> {
     this.#authorize(caller, 'control');
     this.#requireWriter(seat);
-    const backend = this.#requireUp();
     this.#audit(caller, 'signals', JSON.stringify(signals));
-    await backend.setSignals(signals);
-    this.#recorder.record({ kind: 'signals', signals, session: seat?.session ?? null });
+    await this.#control.setSignals(signals, seat?.session ?? null);
   }
 
   /** Users or roles changed: ends sessions that lost `view`, demotes those that lost `write`. */
@@ -351,15 +344,7 @@ export class Port {
     this.#line.setOpener(opener);
     if (settings.latency !== before.latency) this.#setWatched(this.#audience.seats.length > 0);
     const isSame = isDeepStrictEqual(settings.line, before.line) && settings.flow === before.flow;
-    const backend = this.#line.backend;
-    if (isSame || !opener.line || !backend) return;
-    try {
-      await backend.setLine(opener.line, settings.flow);
-      this.#lineIsNow(backend, opener.line, settings.flow, null);
-    } catch (error) {
-      this.#journal.warn({ err: error }, 'line settings need the device opened anew');
-      this.#line.replace(opener, 'the line settings were changed');
-    }
+    if (!isSame) await this.#control.reconfigure(settings.flow);
   }
 
   /** The store began a new epoch for this port. */
@@ -400,8 +385,7 @@ export class Port {
         }
       },
       up: (backend) => {
-        this.#lineSettings = this.#line.opener.line;
-        this.#flow = this.#settings.flow;
+        this.#control.opened(this.#settings.flow);
         this.#recorder.record({ kind: 'up', detail: short(backend.description) });
         this.#input.reset();
         this.#setWatched(this.#audience.seats.length > 0);
@@ -457,31 +441,6 @@ export class Port {
 
   #setWatched(hasSessions: boolean): void {
     this.#line.backend?.setWatched(hasSessions || this.#settings.latency === 'low');
-  }
-
-  #isLineAsConfigured(): boolean {
-    const wanted = this.#line.opener.line;
-    return this.#flow === this.#settings.flow && isDeepStrictEqual(this.#lineSettings, wanted);
-  }
-
-  #lineIsNow(backend: Backend, line: LineSettings, flow: Flow, session: number | null): void {
-    if (this.#line.backend !== backend) return; // opened anew meanwhile, as configured
-    this.#lineSettings = line;
-    this.#flow = flow;
-    this.#recorder.record({ kind: 'line', line: formatLineSettings(line), session });
-  }
-
-  /** @throws Fault PORT_DOWN. */
-  #requireUp(): Backend {
-    const { backend } = this.#line;
-    if (backend) return backend;
-    throw new Fault('PORT_DOWN', this.#downText());
-  }
-
-  #downText(): string {
-    const { name } = this.#settings;
-    const { state, why } = this.#line;
-    return state === 'opening' ? `${name} is being opened` : `${name} is down: ${why}`;
   }
 
   // Sessions.
@@ -659,7 +618,7 @@ export class Port {
     if (!this.#services.authorizer.allows(seat.caller.user, 'write', this.#identity)) {
       return `${seat.caller.user} may not write on ${this.#settings.name} (right "write")`;
     }
-    if (!this.#line.backend) return this.#downText();
+    if (!this.#line.backend) return this.#line.downText;
     if (seat.inputBytes + bytes > INPUT_CREDIT_BYTES) return 'more input than was allowed at once';
     return null;
   }

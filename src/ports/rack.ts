@@ -19,11 +19,11 @@ import type { Timers } from './timers.ts';
 export interface RackOptions {
   spool: Spool;
   /** Makes the opener of a port's backend. @throws Fault CONFIG_INVALID before anything changes. */
-  makeOpener(settings: PortSettings): BackendOpener;
+  makeOpener: (settings: PortSettings) => BackendOpener;
   authorizer: Authorizer;
   clock: Clock;
   journal: Journal;
-  audit(row: AuditRow): void;
+  audit: (row: AuditRow) => void;
   /** The payload of a record (log/frame.ts), for all kinds but rx. */
   encodeBody: (body: RecordBody) => Uint8Array;
   /** First session number not used yet in this data directory (LogStore.nextSession). */
@@ -68,7 +68,7 @@ export class Rack implements MulticastPortAccess {
       authorizer,
       clock,
       journal: journal.child({ room: 'ports' }),
-      audit: (row) => options.audit(row),
+      audit: options.audit,
       encodeBody,
       timers: options.timers ?? realTimers,
       // Once for all reads of a sweep: a microtask runs when the sweep's own callback is through.

@@ -13,6 +13,7 @@ export class InputCredit {
   #waiting: { bytes: Uint8Array; sent: () => void }[] = [];
   #awaitingDelivery: (() => void)[] = [];
   #isClosed = false;
+  #whenDelivered: (() => void)[] = [];
 
   constructor(send: (seq: number, bytes: Uint8Array) => void) {
     this.#send = send;

@@ -52,8 +52,12 @@ export interface Session {
   readonly attached: Attached;
   /** `bytes` is taken over. Resolves when more may be sent: until then do not read the socket. */
   input(bytes: Uint8Array): Promise<void>;
+  /** Resolves when the device took, or the port refused, all input; or the session is over. */
+  inputDelivered(): Promise<void>;
   /** @throws Fault DENIED. */
   takeOver(): Promise<void>;
+  /** Gives write up, behind the input already taken, so that somebody else may have it. */
+  view(): Promise<void>;
   /** Gives write up, behind the input already taken, and waits for it no more. */
   view(): Promise<void>;
   /** Resolves when the device took, or the port refused, all input so far; or the session is over. */
@@ -161,6 +165,15 @@ class ClientSession implements Session {
     const passed = step.pass ? this.#input.send(step.pass) : undefined;
     if (step.action) this.#act(step.action);
     return passed;
+  }
+
+  inputDelivered(): Promise<void> {
+    return this.#input.delivered();
+  }
+
+  async view(): Promise<void> {
+    await this.inputDelivered();
+    if (!this.#isOver) await this.#port!.view?.();
   }
 
   async takeOver(): Promise<void> {
@@ -400,7 +413,12 @@ class ClientSession implements Session {
 
   /** What the stream itself misses: bounded by the credit that must return in between. */
   #mustTell(text: string): void {
-    if (!this.#options.notices || this.#isOver) return;
+    if (this.#isOver) return;
+    if (!this.#options.notices) {
+      const { session, port } = this.attached;
+      this.#services.journal.warn({ session, port, text }, 'a client could not be told');
+      return;
+    }
     const leftOut = this.#noticesLeftOut;
     this.#noticesLeftOut = 0;
     if (leftOut > 0) this.#writeNotice(notice(`${leftOut} notices were left out`));

@@ -86,15 +86,17 @@ export const CAPTURE_ROWS: readonly Row[] = [
     name: 'disk',
     what: 'disk per logged byte',
     async measure(bench) {
-      const load = { ports: 48, rate: 0, bytes: bench.quick ? 1e6 : 4e6 };
+      // Few ports and many bytes: what is not sealed yet, up to 256 KB of a port, is a small part.
+      const load = { ports: 16, rate: 0, bytes: bench.quick ? 4e6 : 16e6 };
       const captured = await capture(bench, fairlead(), load);
       const data = join(subjectDirectory(bench.directory, fairlead()), 'data');
       const perByte = directoryBytes(data) / captured.fedBytes;
+      const segments = directoryBytes(join(data, 'log')) / captured.fedBytes;
       return [
         {
-          what: 'disk per logged byte, sealed, with times',
+          what: 'disk per logged byte, with times (of it the sealed segments)',
           budget: '<= 0.45',
-          result: perByte.toFixed(2),
+          result: `${perByte.toFixed(2)} (${segments.toFixed(2)})`,
           floor: '',
           isMet: perByte <= 0.45,
         },

@@ -4,6 +4,7 @@
  *
  *   feeder feed PORTS [CHUNK-MIN CHUNK-MAX]   opens the ptys, then obeys commands on stdin
  *   feeder print PORT FROM TO                 writes that part of the stream to stdout
+ *   feeder base                               writes what every stream is made of (stream_at)
  *   feeder verify PORT [FROM:TO ...] [FROM:]  compares stdin with these parts, one after the other
  *
  * Commands of `feed`, one a line; each is answered by one JSON line:
@@ -422,9 +423,13 @@ static int verify(uint32_t port, char **parts, int part_count)
 
 int main(int argc, char **argv)
 {
-	const char *what = argc > 2 ? argv[1] : "";
+	const char *what = argc > 1 ? argv[1] : "";
 	make_base();
-	if (!strcmp(what, "feed")) {
+	if (!strcmp(what, "base") && argc == 2) {
+		if (fwrite(base, 1, sizeof base, stdout) != sizeof base)
+			die("stdout");
+		return 0;
+	} else if (!strcmp(what, "feed") && argc > 2) {
 		port_count = atoi(argv[2]);
 		if (argc > 4) {
 			chunk_min = atoi(argv[3]);
@@ -438,11 +443,12 @@ int main(int argc, char **argv)
 	} else if (!strcmp(what, "print") && argc == 5) {
 		print(atoi(argv[2]), strtoull(argv[3], NULL, 10), strtoull(argv[4], NULL, 10));
 		return 0;
-	} else if (!strcmp(what, "verify")) {
+	} else if (!strcmp(what, "verify") && argc > 2) {
 		return verify(atoi(argv[2]), argv + 3, argc - 3);
 	}
 	fprintf(stderr, "usage: feeder feed PORTS [CHUNK-MIN CHUNK-MAX]\n"
 			"       feeder print PORT FROM TO\n"
+			"       feeder base\n"
 			"       feeder verify PORT [FROM:TO ...]\n");
 	return 2;
 }

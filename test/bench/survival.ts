@@ -37,7 +37,7 @@ async function kills(
   let daemon: Daemon | null = null;
   try {
     for (let i = 0; i <= load.count; i++) {
-      bench.say(`kill ${i + 1} of ${load.count} ...`);
+      bench.say(`daemon ${i + 1} of ${load.count + 1} ...`);
       const startedAt = performance.now();
       daemon = await Daemon.start(directory, config);
       if (i > 0) readyMs.push(performance.now() - startedAt);
@@ -68,12 +68,13 @@ async function kills(
       if (verdict.differsAt !== null) bad++;
     }
     const verify = await daemon!.cli(['verify']);
+    const gaps = /\d+ gaps/.exec(verify.stdout.toString())?.[0] ?? 'gaps unknown';
     const slowest = percentile(readyMs, 1);
     return [
       {
         what: `kill -9 x ${load.count}, ${load.ports} ports ${load.rate > 0 ? 'at 115,200' : 'flat out'}: bytes missing; verify`,
         budget: '0; clean',
-        result: `${missing}${bad > 0 ? `, ${bad} ports differ` : ''}; ${verify.code === 0 ? 'clean' : `exit ${verify.code}`}`,
+        result: `${missing}${bad > 0 ? `, ${bad} ports differ` : ''}; ${verify.code === 0 ? 'clean' : `exit ${verify.code}`}, ${gaps}`,
         floor: '',
         isMet: missing === 0 && bad === 0 && verify.code === 0,
       },

@@ -61,6 +61,12 @@ export interface JournalEntry {
   [field: string]: unknown;
 }
 
+export interface DaemonOptions {
+  env?: NodeJS.ProcessEnv;
+  /** A program and its arguments that runs the daemon. */
+  wrapper?: readonly string[];
+}
+
 /** A real daemon in a process of its own. */
 export class Daemon {
   readonly process: ChildProcess;
@@ -87,13 +93,18 @@ export class Daemon {
   static async start(
     directory: string,
     yaml: string,
-    options: { env?: NodeJS.ProcessEnv; wrapper?: readonly string[] } = {},
+    options: DaemonOptions = {},
   ): Promise<Daemon> {
-    const configPath = join(directory, 'fairlead.yaml');
-    writeFileSync(configPath, yaml);
-    const daemon = new Daemon(configPath, options.env ?? {}, options.wrapper ?? []);
+    const daemon = Daemon.launch(directory, yaml, options);
     await daemon.said('ready');
     return daemon;
+  }
+
+  /** The same without waiting: it may be killed while it starts. */
+  static launch(directory: string, yaml: string, options: DaemonOptions = {}): Daemon {
+    const configPath = join(directory, 'fairlead.yaml');
+    writeFileSync(configPath, yaml);
+    return new Daemon(configPath, options.env ?? {}, options.wrapper ?? []);
   }
 
   #hear(line: string): void {
@@ -110,7 +121,10 @@ export class Daemon {
   }
 
   /** The first journal line of that message (and fields), said already or yet to come. */
-  async said(msg: string, matches: (entry: JournalEntry) => boolean = () => true): Promise<JournalEntry> {
+  async said(
+    msg: string,
+    matches: (entry: JournalEntry) => boolean = () => true,
+  ): Promise<JournalEntry> {
     for (;;) {
       const found = this.journal.find((entry) => entry.msg === msg && matches(entry));
       if (found) return found;

@@ -50,10 +50,10 @@ interface Linked {
   world: World;
   served: ServedLink;
   access: PortAccess;
-  attach(user: string, more?: Partial<AttachRequest>): Promise<Watcher>;
+  attach: (user: string, more?: Partial<AttachRequest>) => Promise<Watcher>;
   timers: FakeTimers;
   channel: MessageChannel;
-  frames(): number;
+  frames: () => number;
 }
 
 describe('a link', () => {

@@ -185,7 +185,9 @@ describe('sessions of a port', () => {
     assert.equal(lab.text.length, 8_000);
     assert.match(lab.of('ended')[0]!.why, /TOO_SLOW/);
     assert.match(world.spool.of('detached')[0]!.why, /TOO_SLOW/);
-    assert.ok(world.journal.lines.some(({ level, message }) => level === 'warn' && /slow/.test(message)));
+    assert.ok(
+      world.journal.lines.some(({ level, message }) => level === 'warn' && /slow/.test(message)),
+    );
     assert.equal(bob.session.attached.mode, 'view');
     assert.deepEqual(bob.of('writer')[0], { kind: 'writer', writer: 'bob', you: true, by: null });
     assert.equal(bob.text.length, 12_000);

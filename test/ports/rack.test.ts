@@ -13,7 +13,8 @@ describe('rack', () => {
       portSettings('db1'),
       portSettings('db2'),
     ]);
-    const attachTo = async (port: string) => (await world.attach('alice', { port })).session.attached.port;
+    const attachTo = async (port: string) =>
+      (await world.attach('alice', { port })).session.attached.port;
     assert.equal(await attachTo('switch1'), 'Switch1');
     assert.equal(await attachTo('CORE'), 'Switch1');
     assert.equal(await attachTo('co'), 'Switch1');

@@ -59,9 +59,7 @@ describe('typed input', () => {
     assert.deepEqual(play('>l', '<l', '<[ 1.0] usb', '>s\r', '<s\r\n', '>id\r', '<id\r\n'), [
       '1:id\r',
     ]);
-    assert.deepEqual(play('>ls', '+2000', '<ls', '>x\r', '<x\r\n', '>id\r', '<id\r\n'), [
-      '1:id\r',
-    ]);
+    assert.deepEqual(play('>ls', '+2000', '<ls', '>x\r', '<x\r\n', '>id\r', '<id\r\n'), ['1:id\r']);
   });
 
   it('lets a piece without an end go after 2 s of silence, or 256 bytes', () => {

@@ -280,7 +280,11 @@ async function play(steps: readonly Step[], acrossLink: boolean): Promise<void> 
 }
 
 /** What arrived is what was sent, in order; without a refusal its beginning. */
-function assertInOrder(arrived: readonly number[], sent: readonly number[], isRefused: boolean): void {
+function assertInOrder(
+  arrived: readonly number[],
+  sent: readonly number[],
+  isRefused: boolean,
+): void {
   if (!isRefused) {
     assert.deepEqual(arrived, sent.slice(0, arrived.length));
     return;

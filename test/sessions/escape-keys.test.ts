@@ -96,7 +96,9 @@ describe('escape keys', () => {
   it('hand a lone ^E on after 500 ms', async () => {
     const timers = new FakeTimers();
     const passed: string[] = [];
-    const keys = new EscapeKeys(TABLE, timers, (bytes) => passed.push(Buffer.from(bytes).toString()));
+    const keys = new EscapeKeys(TABLE, timers, (bytes) =>
+      passed.push(Buffer.from(bytes).toString()),
+    );
     keys.step(Uint8Array.of(5));
     await timers.advance(499);
     assert.deepEqual(passed, []);

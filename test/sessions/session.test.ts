@@ -65,7 +65,10 @@ describe('a session', () => {
     assert.equal(alice.notices.at(-1), 'you write now');
     world.backend.sink.gone(new Fault('PORT_GONE', 'unplugged'));
     await world.timers.advance(300);
-    assert.deepEqual(alice.notices.slice(-2), ['the port is down: unplugged', 'the port is up again']);
+    assert.deepEqual(alice.notices.slice(-2), [
+      'the port is down: unplugged',
+      'the port is up again',
+    ]);
     await world.rack.message(callerOf('carol'), 'db1', 'hi \x1b]0;evil\x07\r\nthere');
     assert.equal(alice.notices.at(-1), 'message from carol: hi  ]0;evil there');
     await world.rack.kick(callerOf('carol'), alice.session.attached.session);
@@ -94,15 +97,21 @@ describe('a session', () => {
     let hasArrived = false;
     const sent = client.session.input(Uint8Array.from(paste)).then(() => (hasArrived = true));
     const after = client.type('end');
+    let isDelivered = false;
+    const given = client.session.view().then(() => (isDelivered = true));
     await settle();
     assert.equal(hasArrived, false);
+    assert.equal(isDelivered, false);
     for (let i = 0; i < 210; i++) {
       world.backend.giveRoom(960);
       await settle(1);
     }
-    await Promise.all([sent, after]);
-    assert.equal(Buffer.from(world.backend.written).equals(Buffer.concat([paste, Buffer.from('end')])), true);
-    assert.equal(client.notices.length, 1);
+    await Promise.all([sent, after, given]);
+    assert.equal(
+      Buffer.from(world.backend.written).equals(Buffer.concat([paste, Buffer.from('end')])),
+      true,
+    );
+    assert.deepEqual(client.notices.slice(1), ['you view now']);
   });
 
   it('skips for a person who stalls, tells them, and bounds what is under way', async () => {
@@ -111,7 +120,8 @@ describe('a session', () => {
     await settle();
     client.isStalled = true;
     for (let i = 0; i < 100; i++) world.backend.say('x'.repeat(10_000));
-    for (let i = 0; i < 2_000; i++) await world.rack.message(callerOf('bob'), 'db1', 'are you there');
+    for (let i = 0; i < 2_000; i++)
+      await world.rack.message(callerOf('bob'), 'db1', 'are you there');
     assert.ok(client.outstandingBytesMax < PERSON_CREDIT_BYTES + 16_384);
     client.goOn();
     const skipped = client.notices.find((line) => line.startsWith('skipped'))!;
@@ -258,7 +268,18 @@ describe('a session with history', () => {
         const { epoch, seq, offset, atUs } = record;
         const to = offset + record.bytes.length;
         const reason = 'spool full';
-        batch.records[i] = { kind: 'gap', epoch, seq, offset, atUs, from: offset, to, count: 3, reason, seqs: 1 };
+        batch.records[i] = {
+          kind: 'gap',
+          epoch,
+          seq,
+          offset,
+          atUs,
+          from: offset,
+          to,
+          count: 3,
+          reason,
+          seqs: 1,
+        };
       }
       return batch;
     };

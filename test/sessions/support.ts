@@ -1,5 +1,11 @@
 import { Fault } from '../../src/core/fault.ts';
-import type { LogBatch, LogCursor, LogPlace, LogPort, LogReader } from '../../src/core/log-reader.ts';
+import type {
+  LogBatch,
+  LogCursor,
+  LogPlace,
+  LogPort,
+  LogReader,
+} from '../../src/core/log-reader.ts';
 import { offsetsOf } from '../../src/core/record.ts';
 import type { LogRecord } from '../../src/core/record.ts';
 import type { Caller } from '../../src/core/user.ts';
@@ -134,9 +140,7 @@ function aMoment(): Promise<void> {
 }
 
 function isAtOrAfter(record: LogRecord, cursor: LogCursor): boolean {
-  return (
-    record.epoch > cursor.epoch || (record.epoch === cursor.epoch && record.seq >= cursor.seq)
-  );
+  return record.epoch > cursor.epoch || (record.epoch === cursor.epoch && record.seq >= cursor.seq);
 }
 
 /** A client at the end of a session, which takes what it is given, or stalls. */

@@ -76,27 +76,6 @@ describe('the spool between two threads', () => {
     });
   }
 
-  it('never takes from a block before all that was written earlier', async () => {
-    const fillers = 1500;
-    const how = { bytesMax: 4_194_304, urgentMs: 0, ports: fillers + 1 };
-    await withStore('mapped', how, async (bench, finish) => {
-      const at = { epoch: 1, seq: 0, offset: 0 };
-      const port = bench.spool.port(1, uuidOf(1), at);
-      const payload = Buffer.alloc(2000);
-      port.append('rx', 0, 0, 1, stamp(payload, 1, 0));
-      // Now its next block lies far from its first in the store's look over all blocks.
-      for (let id = 2; id <= fillers + 1; id++) {
-        bench.spool.port(id, uuidOf(id), at).append('rx', 0, 0, 1, stamp(payload, id, 0));
-      }
-      for (let seq = 1; seq < 200_000; seq++) {
-        port.append('rx', seq, 0, 1, stamp(payload, 1, seq));
-        if (seq % 10 === 0) bench.spool.publish();
-      }
-      const report = await finish();
-      assert.deepEqual(report.ports[1], { seen: 200_000, missing: 0, lastSeq: 199_999 });
-    });
-  });
-
   for (const bytesMax of [4096, 300_000, 4_194_304]) {
     it(`agrees on every block while a flood evicts (${bytesMax} bytes a take)`, async () => {
       await withStore('mapped', { bytesMax, urgentMs: 0, ports: 3 }, async (bench, finish) => {
@@ -108,13 +87,13 @@ describe('the spool between two threads', () => {
         for (let seq = 0; seq < 30_000; seq++) {
           floods[0]!.append('rx', seq, 0, 1, stamp(payload, 1, seq));
           floods[1]!.append('rx', seq, 0, 1, stamp(payload.subarray(0, 1500), 2, seq));
-          if (seq % 100 === 0) {
-            quiet.append('rx', seq / 100, 0, 1, stamp(payload.subarray(0, 1000), 3, seq / 100));
+          if (seq % 1000 === 0) {
+            quiet.append('rx', seq / 1000, 0, 1, stamp(payload.subarray(0, 1000), 3, seq / 1000));
           }
           bench.spool.publish();
         }
         const report = await finish();
-        assert.deepEqual(report.ports[3], { seen: 300, missing: 0, lastSeq: 299 });
+        assert.deepEqual(report.ports[3], { seen: 30, missing: 0, lastSeq: 29 });
         for (const id of [1, 2]) {
           const { seen, missing, lastSeq } = report.ports[id]!;
           assert.equal(seen + missing, lastSeq + 1);

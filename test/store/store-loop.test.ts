@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, describe, it } from 'node:test';
 import SQLite from 'better-sqlite3';
 import type { LogRecord } from '../../src/core/record.ts';
+import type { AuditRow } from '../../src/core/store.ts';
 import { openLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 import { verifyLog, type VerifyResult } from '../../src/store/verify.ts';
 import { plain } from '../log/records.ts';
@@ -53,6 +54,10 @@ function same(actual: readonly LogRecord[], expected: readonly LogRecord[]): voi
 
 function logFiles(rig: Rig): string[] {
   return readdirSync(join(rig.path, 'log')).filter((name) => name.endsWith('.db'));
+}
+
+function auditRow(action: string): AuditRow {
+  return { atUs: 5, user: 'alice', remote: 'x', frontend: 'ssh', action, port: null, detail: '' };
 }
 
 afterEach(() => {

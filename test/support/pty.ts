@@ -30,11 +30,11 @@ export interface PtyDevice {
   /** What a backend opens. */
   readonly path: string;
   /** Sends all of it, at the pace the line takes it. */
-  send(bytes: Uint8Array): Promise<void>;
-  /** What has come so far and was not read yet; empty when nothing has. */
-  receive(): Buffer;
+  readonly send: (bytes: Uint8Array) => Promise<void>;
+  /** What has come so far and was not read yet, or that much of it; empty when nothing has. */
+  readonly receive: (bytesMax?: number) => Buffer;
   /** The device is unplugged. */
-  close(): void;
+  readonly close: () => void;
 }
 
 export function makePtyDevice(libc: Libc): PtyDevice {
@@ -51,10 +51,10 @@ export function makePtyDevice(libc: Libc): PtyDevice {
         sent += count;
       }
     },
-    receive() {
+    receive(bytesMax = Number.POSITIVE_INFINITY) {
       const parts: Buffer[] = [];
-      for (;;) {
-        const buffer = Buffer.allocUnsafe(65_536);
+      for (let left = bytesMax; ; left -= parts.at(-1)!.length) {
+        const buffer = Buffer.allocUnsafe(Math.min(65_536, left));
         const count = isClosed ? 0 : tryRead(masterFd, buffer);
         if (count === 0) return Buffer.concat(parts);
         parts.push(buffer.subarray(0, count));

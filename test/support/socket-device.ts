@@ -5,12 +5,12 @@ import net from 'node:net';
 export interface SocketDevice {
   readonly server: net.Server;
   /** Sends all of it, at the pace the line takes it. */
-  send(bytes: Uint8Array): Promise<void>;
+  readonly send: (bytes: Uint8Array) => Promise<void>;
   /** What has come so far and was not read yet. */
-  receive(): Buffer;
+  readonly receive: () => Buffer;
   /** Ends the connection. */
-  close(): void;
-  dispose(): Promise<void>;
+  readonly close: () => void;
+  readonly dispose: () => Promise<void>;
 }
 
 export async function makeSocketDevice(listen: net.ListenOptions): Promise<SocketDevice> {

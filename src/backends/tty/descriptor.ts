@@ -10,10 +10,10 @@ import type { Swept, Sweep, SweptLine } from './sweep.ts';
  * poller and the sweep. Owns neither the descriptor nor the poller: whoever opened them closes them.
  */
 export interface Descriptor {
-  write(bytes: Uint8Array): number;
-  setWatched(watched: boolean): void;
+  readonly write: (bytes: Uint8Array) => number;
+  readonly setWatched: (watched: boolean) => void;
   /** No call to the sink, and no event from the poller, after this. */
-  stop(): void;
+  readonly stop: () => void;
 }
 
 export interface DescriptorOptions {

@@ -11,11 +11,11 @@ export interface SweptLine {
 /** A line's handle on the sweep. */
 export interface Swept {
   /** The poller saw bytes, or a hang-up. */
-  readable(): void;
+  readonly readable: () => void;
   /** Read at once (a session watches, `latency: low`) or with the sweep. */
-  readAtOnce(isImmediate: boolean): void;
+  readonly readAtOnce: (isImmediate: boolean) => void;
   /** No call to the line after this. */
-  leave(): void;
+  readonly leave: () => void;
 }
 
 /** Interval of the sweep: at 115,200 baud a tty, which holds 20 kB, then has about 115 bytes. */

@@ -1,5 +1,11 @@
-import { close as closeFd, fstatSync, open as openFd, realpathSync, statSync } from 'node:fs';
-import { constants } from 'node:fs';
+import {
+  close as closeFd,
+  constants,
+  fstatSync,
+  open as openFd,
+  realpathSync,
+  statSync,
+} from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { LinuxBinding } from '@serialport/bindings-cpp';

@@ -1,0 +1,31 @@
+import { findConfig, loadConfig } from '../config/load.ts';
+import type { Settings } from '../core/settings.ts';
+import { readDataId } from '../store/data-directory.ts';
+import { findGlobalOptions } from '../verbs/run-verb.ts';
+import type { ProcessContext } from './process-context.ts';
+import { configContext } from './read-settings.ts';
+import { findControlSocket } from './runtime-paths.ts';
+import { stateDirectory } from './standalone.ts';
+
+/**
+ * `--data`, else the `data` of the configuration in use, else where `npm start` and `demo` keep
+ * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID.
+ */
+export function findDataDirectory(context: ProcessContext): string | null {
+  const given = findGlobalOptions(context.argv);
+  if (given.data !== null) return given.data;
+  const settings = findSettings(context, given.config);
+  if (settings) return settings.data;
+  const kept = ['ports', 'demo']
+    .map((name) => stateDirectory(name, context.environment.xdgStateHome))
+    .filter((path) => readDataId(path) !== null);
+  const isRunning = (path: string): boolean =>
+    findControlSocket({ id: readDataId(path) ?? '', path }) !== null;
+  return kept.find(isRunning) ?? kept[0] ?? null;
+}
+
+/** @throws Fault CONFIG_INVALID. */
+export function findSettings(context: ProcessContext, config: string | null): Settings | null {
+  const path = findConfig(context.cwd, config);
+  return path === null ? null : loadConfig(path, configContext()).settings;
+}
