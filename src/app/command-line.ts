@@ -24,7 +24,7 @@ export async function runCommandLine(context: ProcessContext): Promise<number> {
   const plan = planVerb(argv);
   try {
     if (plan.place === 'daemon') {
-      const path = findDaemon(context);
+      const path = await findDaemon(context);
       if (path) return await runInDaemon(path, plan.inputFile, context);
     }
   } catch (error) {
@@ -60,7 +60,7 @@ async function runInDaemon(
 /** A verb without a daemon: what the disk tells. */
 async function runHere(context: ProcessContext): Promise<number> {
   const io = terminalIo(context.terminal);
-  const log = openLogOf(context);
+  const log = await openLogOf(context);
   try {
     return await runVerb(
       {
@@ -82,9 +82,11 @@ async function runHere(context: ProcessContext): Promise<number> {
 }
 
 /** The log of the data directory named on the command line or in the configuration, if there is one. */
-function openLogOf(context: ProcessContext): { reader: LogReader; close(): void } | null {
+async function openLogOf(
+  context: ProcessContext,
+): Promise<{ reader: LogReader; close(): void } | null> {
   if (planVerb(context.argv).place === 'here') return null;
-  const data = findDataDirectory(context);
+  const data = await findDataDirectory(context);
   if (!data || !existsSync(dataPaths(data).path)) return null;
   const source = openOfflineLog(data);
   const reader = createLogReader(
@@ -96,8 +98,8 @@ function openLogOf(context: ProcessContext): { reader: LogReader; close(): void 
   return { reader, close: () => source.close() };
 }
 
-function findDaemon(context: ProcessContext): string | null {
-  const data = findDataDirectory(context);
+async function findDaemon(context: ProcessContext): Promise<string | null> {
+  const data = await findDataDirectory(context);
   const id = data === null ? null : readDataId(data);
   return data !== null && id !== null
     ? findControlSocket({ id, path: dataPaths(data).path })

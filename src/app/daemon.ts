@@ -108,7 +108,10 @@ export class Daemon {
     this.failed = parts.thread.failed;
     this.#service = serviceManager(options.service, libc);
     this.#authorizer = createAuthorizer(this.#users(), this.#settings.roles);
-    const sweep = new Sweep(() => this.#spool.publish());
+    const sweep = new Sweep(
+      () => this.#spool.publish(),
+      () => this.#spool.isBehind(),
+    );
     const backendServices: BackendServices = { libc, sweep, clock: this.#clock, journal };
     this.#rack = new Rack({
       spool: this.#spool,

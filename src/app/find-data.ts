@@ -1,4 +1,4 @@
-import { findConfig, loadConfig } from '../config/load.ts';
+import { findConfig } from '../config/find.ts';
 import type { Settings } from '../core/settings.ts';
 import { readDataId } from '../store/data-directory.ts';
 import { findGlobalOptions } from '../verbs/run-verb.ts';
@@ -11,10 +11,10 @@ import { stateDirectory } from './standalone.ts';
  * `--data`, else the `data` of the configuration in use, else where `npm start` and `demo` keep
  * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID.
  */
-export function findDataDirectory(context: ProcessContext): string | null {
+export async function findDataDirectory(context: ProcessContext): Promise<string | null> {
   const given = findGlobalOptions(context.argv);
   if (given.data !== null) return given.data;
-  const settings = findSettings(context, given.config);
+  const settings = await findSettings(context, given.config);
   if (settings) return settings.data;
   const kept = ['ports', 'demo']
     .map((name) => stateDirectory(name, context.environment.xdgStateHome))
@@ -25,7 +25,10 @@ export function findDataDirectory(context: ProcessContext): string | null {
 }
 
 /** @throws Fault CONFIG_INVALID. */
-export function findSettings(context: ProcessContext, config: string | null): Settings | null {
+export async function findSettings(context: ProcessContext, config: string | null): Promise<Settings | null> {
   const path = findConfig(context.cwd, config);
-  return path === null ? null : loadConfig(path, configContext()).settings;
+  if (path === null) return null;
+  // Only when wanted: the daemon's own process must not carry the parser.
+  const { loadConfig } = await import('../config/load.ts');
+  return loadConfig(path, configContext()).settings;
 }

@@ -1,12 +1,12 @@
 import { createInterface } from 'node:readline/promises';
-import { assignNumbers } from '../config/assign.ts';
-import { checkConfig, findConfig } from '../config/load.ts';
+import { findConfig } from '../config/find.ts';
 import { formatProblem, problemsFault } from '../config/problems.ts';
 import type { Journal } from '../core/clock.ts';
 import { EXIT, Fault } from '../core/fault.ts';
 import type { VerbIo } from '../core/frontend.ts';
 import type { PortSettings, Settings } from '../core/settings.ts';
 import { readDataId } from '../store/data-directory.ts';
+import { findGlobalOptions } from '../verbs/run-verb.ts';
 import type { GlobalOptions, LocalActions } from '../verbs/verb.ts';
 import { admitInvokingUser } from './admission.ts';
 import { findDataDirectory, findSettings } from './find-data.ts';
@@ -31,6 +31,7 @@ const EXIT_SOFTWARE = 70;
 
 /** What only the local shell of the server may do. */
 export function localActions(context: ProcessContext, journal: Journal): LocalActions {
+  const given = findGlobalOptions(context.argv);
   return {
     async serve(options, io) {
       const config = findConfig(context.cwd, options.config);
@@ -59,6 +60,8 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
           'there is no fairlead.yaml here or in /etc/fairlead; name one with --config',
         );
       }
+      const { assignNumbers } = await import('../config/assign.ts');
+      const { checkConfig } = await import('../config/load.ts');
       const assigned = options.assign ? assignNumbers(path, configContext()) : [];
       const { settings, problems } = checkConfig(path, configContext());
       if (!settings) throw problemsFault(problems);
@@ -69,16 +72,16 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
       ];
     },
     verify: async (options, report, signal) =>
-      verifyDataDirectory(dataDirectoryOf(context, options), report, signal),
+      verifyDataDirectory(await dataDirectoryOf(context, options), report, signal),
     async signalReload(options) {
-      const data = dataDirectoryOf(context, options);
+      const data = await dataDirectoryOf(context, options);
       throw new Fault('DAEMON_UNREACHABLE', `no daemon answers for ${data}`);
     },
     users: userActions({
-      change: (change) =>
+      change: async (change) =>
         changeStoredUsers({
-          dataDirectory: dataDirectoryOf(context, { config: null, data: null }),
-          settings: findSettings(context, null),
+          dataDirectory: await dataDirectoryOf(context, given),
+          settings: await findSettings(context, given.config),
           change,
           journal,
         }),
@@ -86,8 +89,11 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
   };
 }
 
-function dataDirectoryOf(context: ProcessContext, options: GlobalOptions): string {
-  const data = options.data ?? findDataDirectory(context);
+async function dataDirectoryOf(
+  context: ProcessContext,
+  options: GlobalOptions,
+): Promise<string> {
+  const data = options.data ?? (await findDataDirectory(context));
   if (data === null || readDataId(data) === null) {
     const where = data === null ? 'no configuration was found' : `${data} holds none`;
     throw new Fault('NOT_FOUND', `there is no data directory: ${where}; name one with --data`);

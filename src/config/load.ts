@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import * as zlib from 'node:zlib';
 import { didYouMean } from '../core/names.ts';
@@ -46,9 +45,6 @@ export interface LoadedConfig {
   /** Warnings only: errors are thrown. */
   problems: readonly Problem[];
 }
-
-/** Where the configuration of the machine is. */
-export const SYSTEM_CONFIG = '/etc/fairlead/fairlead.yaml';
 
 /**
  * Reads and checks fairlead.yaml and all it includes. Paths in a file are relative to that file.
@@ -131,19 +127,6 @@ export function checkConfig(
     log: { codec: log.codec, spoolBytes: log.spool },
   };
   return { settings: deepFreeze(settings), problems: sorted };
-}
-
-/**
- * The configuration file to use: `explicit` (--config) whether it exists or not, else
- * ./fairlead.yaml, else /etc/fairlead/fairlead.yaml. Null when there is none.
- */
-export function findConfig(
-  cwd: string,
-  explicit: string | null | undefined,
-  exists: (path: string) => boolean = existsSync,
-): string | null {
-  if (explicit) return resolve(cwd, explicit);
-  return [resolve(cwd, 'fairlead.yaml'), SYSTEM_CONFIG].find(exists) ?? null;
 }
 
 /** A section of the main file; its defaults when it is missing or empty. */

@@ -25,6 +25,8 @@ export interface LogPort {
   name: string;
   /** Oldest first; empty: nothing logged yet. */
   epochs: LogEpoch[];
+  /** The caller lacks `tx` here: what was typed is withheld. */
+  withholdsTx?: true;
 }
 
 export type LogPlace =

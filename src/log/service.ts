@@ -80,8 +80,15 @@ export function createLogReader(
   return {
     async ports(caller, name) {
       const all = source.ports();
-      if (name !== undefined) return [named(caller, all, name)];
-      return all.filter((port) => authorizer.allows(caller.user, 'view', identify(port.name)));
+      const wanted =
+        name !== undefined
+          ? [named(caller, all, name)]
+          : all.filter((port) => authorizer.allows(caller.user, 'view', identify(port.name)));
+      return wanted.map((port) =>
+        authorizer.allows(caller.user, 'tx', identify(port.name))
+          ? port
+          : { ...port, withholdsTx: true },
+      );
     },
     async locate(caller, uuid, place) {
       authorized(caller, uuid);

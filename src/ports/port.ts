@@ -17,6 +17,7 @@ import type { Outlet, Seat } from './audience.ts';
 import { LineControl } from './line-control.ts';
 import { PortInput } from './port-input.ts';
 import { PortLine } from './port-line.ts';
+import type { PortLineOwner } from './port-line.ts';
 import { PortRecorder, RECORD_BYTES_MAX } from './port-recorder.ts';
 import type { Timers } from './timers.ts';
 import { Writers } from './writers.ts';
@@ -367,7 +368,7 @@ export class Port {
 
   // The line.
 
-  #lineOwner(): ConstructorParameters<typeof PortLine>[1] {
+  #lineOwner(): PortLineOwner {
     return {
       rx: (bytes) => this.#rx(bytes),
       rxInto: (read) => this.#rxInto(read),

@@ -13,7 +13,6 @@ export class InputCredit {
   #waiting: { bytes: Uint8Array; sent: () => void }[] = [];
   #awaitingDelivery: (() => void)[] = [];
   #isClosed = false;
-  #whenDelivered: (() => void)[] = [];
 
   constructor(send: (seq: number, bytes: Uint8Array) => void) {
     this.#send = send;
@@ -34,6 +33,14 @@ export class InputCredit {
     return new Promise((resolve) => {
       this.#waiting.push({ bytes, sent: resolve });
       this.#sendWaiting();
+    });
+  }
+
+  /** Resolves when all that was given is under way, or the session is over. */
+  sent(): Promise<void> {
+    if (this.#waiting.length === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#waiting.push({ bytes: new Uint8Array(0), sent: resolve });
     });
   }
 
@@ -73,7 +80,7 @@ export class InputCredit {
       // Taken off before it is sent: its acknowledgement may come at once, and come back here.
       first.bytes = first.bytes.subarray(piece.length);
       if (first.bytes.length === 0) this.#waiting.shift();
-      this.#sendPiece(piece);
+      if (piece.length > 0) this.#sendPiece(piece);
       if (first.bytes.length === 0) first.sent();
     }
   }

@@ -52,12 +52,8 @@ export interface Session {
   readonly attached: Attached;
   /** `bytes` is taken over. Resolves when more may be sent: until then do not read the socket. */
   input(bytes: Uint8Array): Promise<void>;
-  /** Resolves when the device took, or the port refused, all input; or the session is over. */
-  inputDelivered(): Promise<void>;
   /** @throws Fault DENIED. */
   takeOver(): Promise<void>;
-  /** Gives write up, behind the input already taken, so that somebody else may have it. */
-  view(): Promise<void>;
   /** Gives write up, behind the input already taken, and waits for it no more. */
   view(): Promise<void>;
   /** Resolves when the device took, or the port refused, all input so far; or the session is over. */
@@ -167,20 +163,12 @@ class ClientSession implements Session {
     return passed;
   }
 
-  inputDelivered(): Promise<void> {
-    return this.#input.delivered();
-  }
-
-  async view(): Promise<void> {
-    await this.inputDelivered();
-    if (!this.#isOver) await this.#port!.view?.();
-  }
-
   async takeOver(): Promise<void> {
     if (!this.#isOver) await this.#port!.takeOver();
   }
 
   async view(): Promise<void> {
+    await this.#input.sent();
     if (!this.#isOver) await this.#port!.view?.();
   }
 

@@ -131,7 +131,7 @@ export function prepareSpoolFile(path: string, wishedBytes: number): SpoolFile {
 /** The wished size, halved until twice of it fits into `roomBytes` or another half were under 2 MiB. */
 export function fittingSpoolBytes(wishedBytes: number, roomBytes: number): number {
   let bytes = Math.max(SPOOL_BYTES_MIN, wishedBytes);
-  while (bytes > roomBytes / 2 && bytes / 2 >= SPOOL_BYTES_MIN) bytes /= 2;
+  while (bytes - FILE_HEADER_BYTES > roomBytes / 2 && bytes / 2 >= SPOOL_BYTES_MIN) bytes /= 2;
   return bytes;
 }
 

@@ -37,6 +37,12 @@ export interface OwnedSpool extends Spool {
   readonly isMapped: boolean;
   /** For the journal: smaller than wished, not mapped. */
   readonly warnings: readonly string[];
+  /**
+   * True while more waits for the store than it should, and it does commit: who reads a flood does
+   * better to wait than to have the spool lose the oldest of it. Never for long when the store is
+   * stuck: then the newest bytes are worth more.
+   */
+  isBehind(): boolean;
   /** After the last append: says in the file that no read was cut short. */
   close(): void;
 }
@@ -70,6 +76,11 @@ export function createSpool(options: SpoolOptions): OwnedSpool {
   return new BlockSpool(fd, header, memory, control, warnings);
 }
 
+/** Beyond this share of the spool the store is behind. Blocks are seldom full: half of them are used then. */
+const BEHIND_SHARE = 3 / 8;
+/** A store that has committed nothing for so long is stuck. */
+const STUCK_MS = 5_000;
+
 class BlockSpool implements OwnedSpool {
   readonly control: SharedArrayBuffer;
   readonly bytes: number;
@@ -83,6 +94,8 @@ class BlockSpool implements OwnedSpool {
   readonly #ports = new Map<string, BlockSpoolPort>();
   #nextSlot = 0;
   #announcedEntries = 0;
+  #seenCommits = 0;
+  #seenCommitMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     fd: number,
@@ -122,6 +135,17 @@ class BlockSpool implements OwnedSpool {
     if (entries === this.#announcedEntries) return;
     this.#announcedEntries = entries;
     this.#control.publish(this.#blocks.publishedBytes);
+  }
+
+  isBehind(): boolean {
+    if (this.#control.waitingBytes() < BEHIND_SHARE * this.bytes) return false;
+    const nowMs = performance.now();
+    const commits = this.#control.commits();
+    if (commits !== this.#seenCommits) {
+      this.#seenCommits = commits;
+      this.#seenCommitMs = nowMs;
+    }
+    return nowMs - this.#seenCommitMs < STUCK_MS;
   }
 
   close(): void {

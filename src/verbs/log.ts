@@ -46,6 +46,10 @@ export const logVerb: Verb = {
     const from = placeFrom(context, parsed);
     const until = place(context, text(parsed, 'until')) ?? (follow ? null : { at: 'end' });
     const [port] = await log.ports(caller, parsed.args[0]);
+    if (flag(parsed, 'tx') && port!.withholdsTx) {
+      const what = `what was typed on ${port!.name}`;
+      throw new Fault('DENIED', `${caller.user} may not read ${what} (right "tx")`);
+    }
     const range = await LogRange.open(log, caller, port!.uuid, from, until);
     const formatter = new LogFormatter(format, {
       timeZone: flag(parsed, 'utc') ? 'UTC' : io.timeZone,

@@ -83,6 +83,33 @@ describe('the sweep', () => {
     await until(() => sweep.activeCount === 0, 'the flood to end');
   });
 
+  it('holds a flood off while the store is behind, and nobody else', async () => {
+    let isBehind = true;
+    const sweep = new Sweep(undefined, () => isBehind);
+    const flood = new FakeLine(sweep);
+    const watched = new FakeLine(sweep);
+    const slow = new FakeLine(sweep);
+    watched.swept.readAtOnce(true);
+    for (const line of [flood, watched]) {
+      line.waiting = 1_000_000;
+      line.poll();
+    }
+    slow.waiting = 1;
+    slow.poll();
+    const turns = [flood.read, watched.read];
+    for (const line of [flood, watched]) line.poll();
+    slow.waiting = 1;
+    await until(() => slow.read === 2, 'the slow line to be read');
+    assert.deepEqual([flood.read, watched.read], turns);
+    assert.deepEqual([flood.isArmed, watched.isArmed], [false, false]);
+    isBehind = false;
+    await until(() => flood.isArmed && watched.isArmed, 'both to be armed again');
+    for (const line of [flood, watched]) line.poll();
+    assert.ok(flood.read > turns[0]! && watched.read > turns[1]!);
+    flood.waiting = 0;
+    await until(() => sweep.activeCount === 0, 'the flood to end');
+  });
+
   it('reads a watched line at once, and sweeps it again when nobody watches', async () => {
     const sweep = new Sweep();
     const line = new FakeLine(sweep);

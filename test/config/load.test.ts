@@ -3,7 +3,8 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { findConfig, loadConfig } from '../../src/config/load.ts';
+import { findConfig } from '../../src/config/find.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { parseAuthorizedKey } from '../../src/auth/ssh-keys.ts';
 import { ED25519_KEY, RSA_KEY } from '../auth/public-keys.ts';

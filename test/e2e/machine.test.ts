@@ -22,7 +22,7 @@ describe('a real machine', () => {
   for (const serial of ['unix', 'pty'] as const) {
     it(`panics on a ${serial} line: every byte is in the log, and replay ends on the screen that live ended on`, async () => {
       const scratch = scratchDirectory();
-      cleanups.push(scratch.dispose);
+      cleanups.push(() => scratch.dispose());
       const guest = await startGuest({ serial });
       cleanups.push(() => guest.stop());
       const [sshPort, rawBase] = [await freeTcpPort(), await freeTcpPort()];

@@ -117,7 +117,8 @@ ports:
       assert.match(ports.out, /db1/);
       assert.doesNotMatch(ports.out, /hidden|slow/);
       const log = await ssh.run(['carol@127.0.0.1', 'log', 'hidden'], { key: 'carol' });
-      assert.deepEqual([log.code, log.out], [3, '']);
+      assert.deepEqual([log.code, log.out], [4, '']);
+      assert.match(log.stderr, /"view"/);
     });
 
     it('DENIED names the missing right, exit code 4', async () => {

@@ -107,6 +107,8 @@ describe('the file of the spool', () => {
   it('takes at most half of the room there is, down to 2 MiB', () => {
     assert.equal(fittingSpoolBytes(33_554_432, 1e9), 33_554_432);
     assert.equal(fittingSpoolBytes(33_554_432, 64e6), 33_554_432 / 2);
+    const docker = 67_108_864; // its /dev/shm
+    assert.equal(fittingSpoolBytes(spoolBytesFor(48), docker), spoolBytesFor(48));
     assert.equal(fittingSpoolBytes(33_554_432, 0), 2_097_152);
     assert.equal(fittingSpoolBytes(10, 1e9), 2_097_152);
   });

@@ -38,6 +38,10 @@ interface Member extends Swept {
   emptySweeps: number;
   /** Read since the last sweep, in mode flood. */
   floodBytes: number;
+  /** The last read at a poller event came back full. */
+  isFull: boolean;
+  /** In mode flood: not read until the store has caught up. */
+  isHeld: boolean;
   sweep(): number;
 }
 
@@ -49,11 +53,32 @@ export class Sweep {
   /** Members in mode swept or flood. */
   readonly #active = new Set<Member>();
   readonly #afterReads: () => void;
+  readonly #isBehind: () => boolean;
+  /** To be called when the store has caught up. */
+  readonly #held = new Set<() => void>();
   #timer: NodeJS.Timeout | null = null;
 
-  /** `afterReads` is called once after each sweep or lone read that brought bytes: `Spool.publish`. */
-  constructor(afterReads: () => void = () => undefined) {
+  /**
+   * `afterReads` is called once after each sweep or lone read that brought bytes: `Spool.publish`.
+   * `isBehind`: floods are not read while it says so, `Spool.isBehind`.
+   */
+  constructor(
+    afterReads: () => void = () => undefined,
+    isBehind: () => boolean = () => false,
+  ) {
     this.#afterReads = afterReads;
+    this.#isBehind = isBehind;
+  }
+
+  /**
+   * For a line in flood, before it is read: true when the store is behind. The line is then to be
+   * left alone, so that its tty holds the device off, until `again` is called.
+   */
+  holdOff(again: () => void): boolean {
+    if (!this.#isBehind()) return false;
+    this.#held.add(again);
+    this.#startTimer();
+    return true;
   }
 
   /** The line begins idle, armed. */
@@ -74,7 +99,7 @@ export class Sweep {
       member.emptySweeps = 0;
       member.floodBytes = 0;
       active.add(member);
-      this.#timer ??= setInterval(() => this.#sweepAll(), SWEEP_MS);
+      this.#startTimer();
     };
     const rest = (): void => {
       active.delete(member);
@@ -84,19 +109,31 @@ export class Sweep {
     /** `line.readOnce` may make the line leave, which the compiler cannot see. */
     const hasLeft = (): boolean => member.mode === 'left';
 
+    const readAgain = (): void => {
+      member.isHeld = false;
+      if (!hasLeft()) line.arm();
+    };
+
     const member: Member = {
       mode: 'idle',
       emptySweeps: 0,
       floodBytes: 0,
+      isFull: false,
+      isHeld: false,
 
       readable: () => {
         // Armed before the line was swept; the sweep comes by anyhow.
         if (member.mode === 'swept' || hasLeft()) return;
+        if (member.mode !== 'idle' && member.isFull && this.holdOff(readAgain)) {
+          member.isHeld = true;
+          return;
+        }
         const count = readWhileFull(line);
         if (count > 0) this.#afterReads();
         if (hasLeft()) return;
+        member.isFull = count >= FULL_READ_BYTES;
         if (member.mode === 'idle') {
-          member.mode = count >= FULL_READ_BYTES ? 'flood' : 'swept';
+          member.mode = member.isFull ? 'flood' : 'swept';
           activate();
         }
         member.floodBytes += count;
@@ -105,6 +142,7 @@ export class Sweep {
 
       sweep: () => {
         if (member.mode === 'flood') {
+          if (member.isHeld) return 0;
           if (member.floodBytes < FULL_READ_BYTES) member.mode = 'swept';
           member.emptySweeps = 0;
           member.floodBytes = 0;
@@ -115,6 +153,7 @@ export class Sweep {
         if (hasLeft()) return count;
         if (count >= FULL_READ_BYTES) {
           member.mode = 'flood';
+          member.isFull = true;
           line.arm();
         } else if (count > 0) {
           member.emptySweeps = 0;
@@ -144,11 +183,20 @@ export class Sweep {
     return member;
   }
 
+  #startTimer(): void {
+    this.#timer ??= setInterval(() => this.#sweepAll(), SWEEP_MS);
+  }
+
   #sweepAll(): void {
     let bytes = 0;
     for (const member of this.#active) bytes += member.sweep();
     if (bytes > 0) this.#afterReads();
-    if (this.#active.size === 0 && this.#timer !== null) {
+    if (this.#held.size > 0 && !this.#isBehind()) {
+      const held = [...this.#held];
+      this.#held.clear();
+      for (const again of held) again();
+    }
+    if (this.#active.size === 0 && this.#held.size === 0 && this.#timer !== null) {
       clearInterval(this.#timer);
       this.#timer = null;
     }
