@@ -10,7 +10,7 @@ const child = spawn(
   {
     stdio: 'inherit',
     // The pool is made when the first module is read, before any line of ours could set its size.
-    env: { UV_THREADPOOL_SIZE: '16', ...process.env },
+    env: { UV_THREADPOOL_SIZE: '16', MALLOC_ARENA_MAX: '2', ...process.env },
   },
 );
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']) {

@@ -1,9 +1,10 @@
+#!/usr/bin/env -S UV_THREADPOOL_SIZE=16 MALLOC_ARENA_MAX=2 node
+// The pool serves scrypt, control ioctls and file reads of all threads; it is made before our first
+// line runs. Few arenas: fifteen threads that allocate little would each keep one to themselves.
 import { runCommandLine } from './app/command-line.ts';
 
 /** The one place that reads the process's arguments and environment. */
 const { env } = process;
-// Before the pool's first use: scrypt, control ioctls and file reads of all threads share it.
-env['UV_THREADPOOL_SIZE'] ??= '16';
 
 process.exitCode = await runCommandLine({
   argv: process.argv.slice(2),

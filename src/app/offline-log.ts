@@ -1,9 +1,9 @@
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { dataPaths, readDataId } from '../store/data-directory.ts';
 import { openLogCopy } from '../store/log-copy.ts';
 import { openLogFiles, type LogFiles } from '../store/log-files.ts';
-import { spoolPath } from '../store/spool-file.ts';
+import { findSpool } from '../store/spool-file.ts';
 import { recoverSpool } from '../store/spool-recovery.ts';
 import { packageRoot } from './package-files.ts';
 
@@ -27,12 +27,17 @@ export function openLogInPlace(data: string): LogFiles {
   } catch {
     return openOfflineLog(data);
   }
-  return openLogFiles(paths, null);
+  return isCutOff(paths.log) ? openOfflineLog(data) : openLogFiles(paths, null);
+}
+
+/** True when a log file was leaving WAL as the power went: only a copy can be made readable. */
+function isCutOff(folder: string): boolean {
+  return existsSync(folder) && readdirSync(folder).some((name) => name.endsWith('-journal'));
 }
 
 function spoolOf(path: string, dataId: string): ReturnType<typeof recoverSpool> | null {
-  const place = spoolPath(dataId, { dataDirectory: path });
-  if (!existsSync(place.path)) return null;
+  const spool = findSpool(dataId, { dataDirectory: path });
+  if (spool === null) return null;
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
-  return recoverSpool(place.path, { dataId, bootId });
+  return recoverSpool(spool, { dataId, bootId });
 }

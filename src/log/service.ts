@@ -96,12 +96,17 @@ export function createLogReader(
     },
     async read(caller, uuid, from, bytesMax) {
       const port = authorized(caller, uuid);
-      const batch = source.read(uuid, from, bytesMax);
+      let batch = source.read(uuid, from, bytesMax);
       if (authorizer.allows(caller.user, 'tx', port)) {
         if (batch.records.some(hasTypedText)) auditTx(caller, port.name);
         return batch;
       }
-      return { ...batch, records: batch.records.flatMap(withoutTypedText) };
+      let records = batch.records.flatMap(withoutTypedText);
+      while (records.length === 0 && !batch.atEnd) {
+        batch = source.read(uuid, batch.next, bytesMax);
+        records = batch.records.flatMap(withoutTypedText);
+      }
+      return { ...batch, records };
     },
     async changed(caller, uuid, from, timeoutMs) {
       authorized(caller, uuid);

@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import type { Journal } from '../core/clock.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { LogFilePort } from './log-file.ts';
-import { LogFileReader } from './log-file-reader.ts';
+import { LogFileReader, UnbornLogFile } from './log-file-reader.ts';
 import { listLogFiles } from './log-shelf.ts';
 import type { SegmentPlace } from './segment.ts';
 import type { SealedHead } from './sealed-heads.ts';
-import type { State } from './state.ts';
+import type { State } from './tables.ts';
 
 /**
  * Fills a new state database from what the log files say of themselves: ports by name, the newest
@@ -111,6 +111,7 @@ function openReaders(folder: string, names: readonly string[], journal: Journal)
     try {
       readers.push(new LogFileReader(join(folder, name)));
     } catch (error) {
+      if (error instanceof UnbornLogFile) continue;
       journal.error({ file: name, err: error }, 'log file unreadable, left alone');
     }
   }

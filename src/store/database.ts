@@ -45,7 +45,10 @@ const BUSY_TIMEOUT_MS = 2_000;
  */
 export function openDatabase(path: string, schema: Schema): Database {
   const migrations = listMigrations(schema.migrations);
-  if (existsSync(path)) refuseNewer(path, migrations.length);
+  if (existsSync(path)) {
+    rollBack(path);
+    refuseNewer(path, migrations.length);
+  }
   const db = new SQLite(path, { timeout: BUSY_TIMEOUT_MS });
   try {
     db.pragma(`page_size = ${schema.pageBytes}`); // before the first page; without effect later
@@ -76,6 +79,26 @@ export function openReadOnly(path: string): Database {
   const db = new SQLite(path, { readonly: true, fileMustExist: true, timeout: BUSY_TIMEOUT_MS });
   db.pragma('cache_size = -4096');
   return db;
+}
+
+/**
+ * Undoes what a power cut left half done while the database was not in WAL: when it was made, or
+ * left WAL at a stop. Until then it can only be opened for writing.
+ * @throws SQLite's own error.
+ */
+export function rollBack(path: string): void {
+  if (!existsSync(journalOf(path))) return;
+  const db = new SQLite(path, { timeout: BUSY_TIMEOUT_MS });
+  try {
+    versionOf(db); // the first read does it
+  } finally {
+    db.close();
+  }
+}
+
+/** The rollback journal beside a database: there while a change is under way, or was. */
+export function journalOf(path: string): string {
+  return `${path}-journal`;
 }
 
 /** How many migrations a database has seen; 0: empty. */

@@ -50,7 +50,9 @@ export class HotIndex {
   firstEndingAt(cursor: LogCursor): number {
     return this.#search((at) => {
       const epoch = this.#values[at + 1]!;
-      return epoch > cursor.epoch || (epoch === cursor.epoch && this.#values[at + 3]! >= cursor.seq);
+      return (
+        epoch > cursor.epoch || (epoch === cursor.epoch && this.#values[at + 3]! >= cursor.seq)
+      );
     });
   }
 
@@ -58,7 +60,9 @@ export class HotIndex {
   firstBeginningAt(cursor: LogCursor): number {
     return this.#search((at) => {
       const epoch = this.#values[at + 1]!;
-      return epoch > cursor.epoch || (epoch === cursor.epoch && this.#values[at + 2]! >= cursor.seq);
+      return (
+        epoch > cursor.epoch || (epoch === cursor.epoch && this.#values[at + 2]! >= cursor.seq)
+      );
     });
   }
 

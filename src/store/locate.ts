@@ -2,7 +2,7 @@ import { Fault } from '../core/fault.ts';
 import type { LogCursor, LogPlace } from '../core/log-reader.ts';
 import { walkFrame } from '../log/frame.ts';
 import { BANNER_CHARS_MAX, findBanners } from '../postmortem/rules/banners.ts';
-import type { Piece, PortPieces } from './log-files.ts';
+import type { Piece, PortPieces } from './pieces.ts';
 
 /** How far back lines and boots are looked for. */
 const LINES_BYTES_MAX = 16 * 1024 * 1024;

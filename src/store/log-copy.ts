@@ -14,11 +14,13 @@ import { basename, join } from 'node:path';
 import { Fault } from '../core/fault.ts';
 import type { RecoveredSpool } from '../core/store.ts';
 import { dataPaths } from './data-directory.ts';
-import { isCorruption, openDatabase, schemas } from './database.ts';
+import { isCorruption, journalOf, openDatabase, rollBack, schemas } from './database.ts';
 import { LogFiles } from './log-files.ts';
 import { listLogFiles } from './log-shelf.ts';
 
 const COPY_TRIES = 5;
+/** What SQLite needs beside a database to read it: at most one of the latter two is there. */
+const SUFFIXES = ['', '-wal', '-journal'];
 
 /**
  * Reads the log of a data directory that no daemon uses, without writing a byte to it: read-only
@@ -70,7 +72,10 @@ function copyState(path: string, folder: string, migrations: string): string | n
 
 /** The file itself when SQLite can read it where it lies, else a copy. */
 function readablePath(path: string, folder: string): string {
-  return isInWal(path) ? copyWithWal(path, folder) : path;
+  if (!isInWal(path) && !existsSync(journalOf(path))) return path;
+  const copy = copyWithWal(path, folder);
+  rollBack(copy);
+  return copy;
 }
 
 /** SQLite's file header: byte 18 is 2 for WAL (sqlite.org/fileformat.html, section 1.3.3). */
@@ -84,12 +89,12 @@ function isInWal(path: string): boolean {
   }
 }
 
-/** Copies a database and its WAL as they were at one moment, should somebody write them after all. */
+/** Copies a database and its WAL or journal as they were at one moment, should somebody write them after all. */
 function copyWithWal(path: string, folder: string): string {
   const copy = join(folder, basename(path));
   for (let tries = 1; ; tries++) {
     const before = stampOf(path);
-    for (const suffix of ['', '-wal']) {
+    for (const suffix of SUFFIXES) {
       rmSync(copy + suffix, { force: true });
       if (existsSync(path + suffix)) {
         copyFileSync(path + suffix, copy + suffix, constants.COPYFILE_FICLONE);
@@ -100,8 +105,7 @@ function copyWithWal(path: string, folder: string): string {
 }
 
 function stampOf(path: string): string {
-  return ['', '-wal']
-    .map((suffix) => statSync(path + suffix, { throwIfNoEntry: false, bigint: true }))
+  return SUFFIXES.map((suffix) => statSync(path + suffix, { throwIfNoEntry: false, bigint: true }))
     .map((stat) => `${stat?.size} ${stat?.mtimeNs}`)
     .join();
 }

@@ -22,6 +22,9 @@ const FORMAT_NEWEST = 1;
 
 const PLACE = `epoch, first_seq AS firstSeq, last_seq AS lastSeq, offset, end_offset AS endOffset,
   first_us AS firstUs, last_us AS lastUs`;
+/** A file that a power cut caught before its first transaction: it holds nothing, and never did. */
+export class UnbornLogFile extends Error {}
+
 /** A log file being read, finished or not. All statements are short; none outlives its call. */
 export class LogFileReader {
   readonly name: string;
@@ -29,6 +32,8 @@ export class LogFileReader {
   readonly meta: (key: string) => string | null;
   /** The segment that holds `seq`, or the last one before it. */
   readonly segmentUpTo: (uuid: string, epoch: number, seq: number) => SegmentPlace | null;
+  /** The first segment of the epoch that begins after `seq`. */
+  readonly segmentAfter: (uuid: string, epoch: number, seq: number) => SegmentPlace | null;
   /** The segment that begins at `firstSeq`, with its data. */
   readonly segment: (uuid: string, epoch: number, firstSeq: number) => StoredSegment | null;
   /** All segments of a port in log order, without data. */
@@ -46,6 +51,7 @@ export class LogFileReader {
 
   /**
    * @throws Fault STORE_NEWER for a format of a newer Fairlead; LOG_DAMAGED when it is no log file;
+   * UnbornLogFile;
    * SQLite's own error.
    */
   constructor(path: string) {
@@ -53,13 +59,17 @@ export class LogFileReader {
     const db = openReadOnly(path);
     this.#db = db;
     try {
-      refuseUnreadable(path, versionOf(db));
+      refuseUnreadable(path, db);
       const selectMeta = db
         .prepare<[string], string>('SELECT value FROM meta WHERE key = ?')
         .pluck();
       const selectUpTo = db.prepare<[number, number, number], SegmentPlace>(
         `SELECT ${PLACE} FROM segment WHERE port = ? AND epoch = ? AND first_seq <= ?
          ORDER BY first_seq DESC LIMIT 1`,
+      );
+      const selectAfter = db.prepare<[number, number, number], SegmentPlace>(
+        `SELECT ${PLACE} FROM segment WHERE port = ? AND epoch = ? AND first_seq > ?
+         ORDER BY first_seq LIMIT 1`,
       );
       const selectOne = db.prepare<[number, number, number], StoredSegment>(
         `SELECT ${PLACE}, records, frame_bytes AS frameBytes, codec,
@@ -74,6 +84,7 @@ export class LogFileReader {
       const local = (uuid: string) => this.#ports.get(uuid)?.local ?? -1;
       this.meta = (key) => selectMeta.get(key) || null;
       this.segmentUpTo = (uuid, epoch, seq) => selectUpTo.get(local(uuid), epoch, seq) ?? null;
+      this.segmentAfter = (uuid, epoch, seq) => selectAfter.get(local(uuid), epoch, seq) ?? null;
       this.segment = (uuid, epoch, seq) => selectOne.get(local(uuid), epoch, seq) ?? null;
       this.places = (uuid) => selectPlaces.all(local(uuid));
       this.checkpoints = () => readCheckpoints(db);
@@ -127,11 +138,15 @@ export class LogFileReader {
   }
 }
 
-function refuseUnreadable(path: string, version: number): void {
+function refuseUnreadable(path: string, db: Database): void {
+  const version = versionOf(db);
   if (version > FORMAT_NEWEST) {
     throw new Fault('STORE_NEWER', `${path} was written by a newer Fairlead; read it with that one`);
   }
-  if (version === 0) throw new Fault('LOG_DAMAGED', `${path} is not a log file`);
+  if (version > 0) return;
+  const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined;
+  if (isEmpty) throw new UnbornLogFile(`${path} is empty`);
+  throw new Fault('LOG_DAMAGED', `${path} is not a log file`);
 }
 
 function readCheckpoints(db: Database): StoredCheckpoint[] {

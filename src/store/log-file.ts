@@ -104,13 +104,15 @@ export class LogFile {
     const insertSignature = db.prepare<[number, string, Buffer]>(
       'INSERT OR REPLACE INTO signature (at_us, key_id, signature) VALUES (?, ?, ?)',
     );
-    this.#addCheckpoint = db.transaction((atUs, heads: readonly CheckpointHead[], keyId, signature) => {
-      for (const head of heads) {
-        const local = this.#ports.get(head.uuid)?.local;
-        if (local !== undefined) insertHead.run(atUs, local, head.segment, head.hash);
-      }
-      insertSignature.run(atUs, keyId, signature);
-    });
+    this.#addCheckpoint = db.transaction(
+      (atUs: number, heads: readonly CheckpointHead[], keyId: string, signature: Buffer) => {
+        for (const head of heads) {
+          const local = this.#ports.get(head.uuid)?.local;
+          if (local !== undefined) insertHead.run(atUs, local, head.segment, head.hash);
+        }
+        insertSignature.run(atUs, keyId, signature);
+      },
+    );
   }
 
   /** Adds segments in their order and returns their ids. All or none. */

@@ -11,32 +11,12 @@ import { openReadOnly, type Database } from './database.ts';
 import { HotIndex } from './hot-index.ts';
 import { HotRecords } from './hot.ts';
 import { locate } from './locate.ts';
-import { LogFileReader, type Span } from './log-file-reader.ts';
+import { LogFileReader, UnbornLogFile, type Span } from './log-file-reader.ts';
 import { listLogFiles } from './log-shelf.ts';
+import { Vanished, type Piece, type PortPieces } from './pieces.ts';
 import { readBatch } from './read-batch.ts';
 import { decompress, type SegmentPlace } from './segment.ts';
 import { SealedHeads, type LogFileRow, type SealedHead } from './sealed-heads.ts';
-
-/** A stretch of a port's log that is loaded at once: a segment, a hot row, or a recovered frame. */
-export interface Piece extends SegmentPlace {
-  /** Its frame. @throws Fault LOG_DAMAGED; Vanished. */
-  load(): Buffer;
-}
-
-/** A hot row was sealed and deleted between finding and loading it: look again. */
-export class Vanished extends Error {}
-
-/** What a reader asks of one port's log, piece by piece, in log order. */
-export interface PortPieces {
-  /** The piece that holds the cursor's record, or the next one after it. */
-  at(cursor: LogCursor): Piece | null;
-  /** The piece that holds the last record before the cursor. */
-  before(cursor: LogCursor): Piece | null;
-  /** The first piece for which `isReached` holds; it holds for every later piece of the stretch, too. */
-  first(isReached: (place: SegmentPlace) => boolean, epoch?: number): Piece | null;
-  /** Oldest first. */
-  epochs(): LogEpoch[];
-}
 
 interface KnownPort {
   uuid: string;
@@ -279,7 +259,8 @@ export class LogFiles implements LogSource {
       this.unreadable.delete(name);
       return true;
     } catch (error) {
-      this.unreadable.set(name, error instanceof Error ? error.message : String(error));
+      if (error instanceof UnbornLogFile) this.unreadable.delete(name);
+      else this.unreadable.set(name, error instanceof Error ? error.message : String(error));
       return false;
     }
   }
@@ -338,13 +319,17 @@ export class LogFiles implements LogSource {
 
   #pieceAt(port: KnownPort, cursor: LogCursor): Piece | null {
     const found: Piece[] = [];
-    const segment = port.spans.find(({ span }) => endsAtOrAfter(span, cursor));
-    if (segment) {
-      const { span, reader } = segment;
-      const isInside = span.epoch === cursor.epoch && span.firstSeq <= cursor.seq;
-      const seq = isInside ? cursor.seq : span.firstSeq;
-      const place = reader.segmentUpTo(port.uuid, span.epoch, seq);
-      if (place) found.push(this.#segmentPiece(port, reader, place));
+    for (const { span, reader } of port.spans) {
+      if (!endsAtOrAfter(span, cursor)) continue;
+      const seq = startWithin(span, cursor).seq;
+      let place = reader.segmentUpTo(port.uuid, span.epoch, seq);
+      // A damaged file may hold less than its spans say.
+      if (!place || !endsAtOrAfter(place, cursor)) {
+        place = reader.segmentAfter(port.uuid, span.epoch, seq);
+      }
+      if (!place) continue;
+      found.push(this.#segmentPiece(port, reader, place));
+      break;
     }
     const index = port.hot.firstEndingAt(cursor);
     if (index < port.hot.length) found.push(this.#hotPiece(port, index));
@@ -361,7 +346,8 @@ export class LogFiles implements LogSource {
     const segment = port.spans.findLast(({ span }) => beginsBefore(span, cursor));
     if (segment) {
       const { span, reader } = segment;
-      const seq = span.epoch === cursor.epoch ? Math.min(span.lastSeq, cursor.seq - 1) : span.lastSeq;
+      const seq =
+        span.epoch === cursor.epoch ? Math.min(span.lastSeq, cursor.seq - 1) : span.lastSeq;
       const place = reader.segmentUpTo(port.uuid, span.epoch, seq);
       if (place) found.push(this.#segmentPiece(port, reader, place));
     }
@@ -440,11 +426,15 @@ function first<Item>(items: readonly Item[], compare: (a: Item, b: Item) => numb
 }
 
 function endsAtOrAfter(place: SegmentPlace, cursor: LogCursor): boolean {
-  return place.epoch > cursor.epoch || (place.epoch === cursor.epoch && place.lastSeq >= cursor.seq);
+  return (
+    place.epoch > cursor.epoch || (place.epoch === cursor.epoch && place.lastSeq >= cursor.seq)
+  );
 }
 
 function beginsBefore(place: SegmentPlace, cursor: LogCursor): boolean {
-  return place.epoch < cursor.epoch || (place.epoch === cursor.epoch && place.firstSeq < cursor.seq);
+  return (
+    place.epoch < cursor.epoch || (place.epoch === cursor.epoch && place.firstSeq < cursor.seq)
+  );
 }
 
 /** Where reading would begin: within the piece that holds the cursor, that is the cursor. */
@@ -485,5 +475,8 @@ function bisect(
 
 async function nextChange(counter: Int32Array, seen: number, timeoutMs: number): Promise<void> {
   const { async: isWaiting, value } = Atomics.waitAsync(counter, 0, seen, timeoutMs);
-  if (isWaiting) await value;
+  if (!isWaiting) return;
+  const keepAlive = setTimeout(() => undefined, timeoutMs + 1000); // a waitAsync alone does not
+  await value;
+  clearTimeout(keepAlive);
 }

@@ -3,9 +3,9 @@ import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock, Journal } from '../core/clock.ts';
 import { syncFolder } from './data-directory.ts';
-import { isCorruption, type Schema } from './database.ts';
+import { isCorruption, rollBack, type Schema } from './database.ts';
 import { LogFile, type LogFilePort, type NewSegment } from './log-file.ts';
-import { LogFileReader } from './log-file-reader.ts';
+import { LogFileReader, UnbornLogFile } from './log-file-reader.ts';
 import type { LogFileRow } from './sealed-heads.ts';
 import { checkpointText, type CheckpointHead, type SigningKey } from './signing.ts';
 
@@ -54,6 +54,17 @@ export function listLogFiles(folder: string): string[] {
     const [dayB, numberB] = key(b);
     return dayA === dayB ? numberA - numberB : dayA < dayB ? -1 : 1;
   });
+}
+
+/** Makes log files readable again that a power cut caught on their way out of WAL. */
+export function rollBackLogFiles(folder: string, journal: Journal): void {
+  for (const name of listLogFiles(folder)) {
+    try {
+      rollBack(join(folder, name));
+    } catch (error) {
+      journal.error({ file: name, err: error }, 'log file not rolled back');
+    }
+  }
 }
 
 /**
@@ -194,7 +205,10 @@ export class LogShelf {
     this.#parts.journal.error({ file: file.name, err: error }, 'log file damaged, another begun');
     this.#current = null;
     this.#pendingHeads.clear();
-    this.#note({ ...this.#known.get(file.name)!, finishedUs: Math.trunc(this.#parts.clock.nowUs()) });
+    this.#note({
+      ...this.#known.get(file.name)!,
+      finishedUs: Math.trunc(this.#parts.clock.nowUs()),
+    });
     file.abandon();
   }
 
@@ -217,6 +231,9 @@ export class LogShelf {
         reader.close();
       }
     } catch (error) {
+      if (error instanceof UnbornLogFile && !this.#known.has(name)) {
+        return { name, beganUs: Math.trunc(this.#parts.clock.nowUs()) };
+      }
       this.#parts.journal.error({ file: name, err: error }, 'log file unreadable, left alone');
       return null;
     }

@@ -6,7 +6,7 @@ import type { PortRegistration, RegisteredPort } from '../core/store.ts';
 import type { Recorder } from '../log/recorder.ts';
 import type { LogFilePort } from './log-file.ts';
 import type { EpochRow, PortRow } from './ports.ts';
-import type { State } from './state.ts';
+import type { State } from './tables.ts';
 
 /**
  * The ports as the store knows them, in memory: answers at once, also when the disk fails. `write`

@@ -1,7 +1,7 @@
 import type { LogBatch, LogCursor } from '../core/log-reader.ts';
 import type { LogRecord, RecordKind } from '../core/record.ts';
 import { decodeBody, walkFrame } from '../log/frame.ts';
-import type { PortPieces } from './log-files.ts';
+import type { PortPieces } from './pieces.ts';
 
 /** A record where it lies, before it is copied. */
 interface Found {

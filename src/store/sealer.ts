@@ -10,7 +10,7 @@ import type { LogShelf } from './log-shelf.ts';
 import type { SealedHead } from './sealed-heads.ts';
 import { compress, FIRST_HASH, segmentHash, type StoredSegment } from './segment.ts';
 import { sessionsIn } from './session-mentions.ts';
-import type { State } from './state.ts';
+import type { State } from './tables.ts';
 
 export interface SealerParts {
   state: State;
@@ -48,8 +48,11 @@ const HELD_BACK_BYTES_MAX = 64 * 1024 * 1024;
 const KEPT_BYTES_MAX = 16 * 1024 * 1024;
 /** What a frame kept in memory costs besides its bytes. */
 const KEPT_OVERHEAD_BYTES = 250;
-/** Payload that one call seals, in one transaction. */
+/** Payload that one call seals, in one transaction; the time it takes delays the next commit. */
 const BATCH_BYTES = 2 * 1024 * 1024;
+/** The same while so much is due that sealing must outrun the commits. */
+const BATCH_BYTES_HIGH = 8 * 1024 * 1024;
+const DUE_BYTES_HIGH = 32 * 1024 * 1024;
 const BATCH_PORTS_MAX = 32;
 /** Due ports wait so long for others, to share a transaction. */
 const GATHER_MS = 1_000;
@@ -130,6 +133,11 @@ export class Sealer {
     }
   }
 
+  /** Too much is due: seal after each commit. */
+  get isBehind(): boolean {
+    return this.dueBytes > DUE_BYTES_HIGH;
+  }
+
   /** True when there is enough to seal, or it has waited for more. */
   isWorthwhile(): boolean {
     if (this.#due.size === 0) return false;
@@ -139,20 +147,21 @@ export class Sealer {
   }
 
   /**
-   * Seals due ports, about BATCH_BYTES of payload, in one transaction of the current log file.
-   * Returns the payload bytes sealed.
+   * Seals due ports, some MB of payload, in one transaction of the current log file. Returns the
+   * payload bytes sealed.
    * @throws SQLite's own error; then nothing was sealed, and it is to be tried again.
    */
   seal(): number {
     const nowMs = this.#parts.monotonicMs();
+    const bytesMax = this.isBehind ? BATCH_BYTES_HIGH : BATCH_BYTES;
     const segments: NewSegment[] = [];
     const taken: { tail: Tail; isWhole: boolean; rows: number; head: SealedHead; bytes: number }[] =
       [];
     let total = 0;
     for (const tail of this.#due) {
-      if (total >= BATCH_BYTES || taken.length >= BATCH_PORTS_MAX) break;
+      if (total >= bytesMax || taken.length >= BATCH_PORTS_MAX) break;
       const isWhole = tail.bytes < SEAL_BYTES || nowMs - tail.sinceMs >= SEAL_IDLE_MS;
-      const groups = this.#groups(tail, isWhole, BATCH_BYTES);
+      const groups = this.#groups(tail, isWhole, bytesMax - total);
       let head = this.#heads.get(tail.portId) ?? null;
       let rows = 0;
       let bytes = 0;
@@ -302,10 +311,14 @@ export class Sealer {
     const joined = joinFrames(group.frames);
     const mentioned = new Set<number>();
     const head = { firstSeq: first.firstSeq, offset: first.offset, firstUs: first.firstUs };
-    const { records } = walkFrame(head, joined, (kind, _seq, _offset, _atUs, memory, at, length) => {
-      if (kind !== 'rx') sessionsIn(kind, memory.subarray(at, at + length), mentioned);
-      return true;
-    });
+    const { records } = walkFrame(
+      head,
+      joined,
+      (kind, _seq, _offset, _atUs, memory, at, length) => {
+        if (kind !== 'rx') sessionsIn(kind, memory.subarray(at, at + length), mentioned);
+        return true;
+      },
+    );
     const unhashed: Omit<StoredSegment, 'hash'> = {
       epoch: first.epoch,
       firstSeq: first.firstSeq,

@@ -43,7 +43,11 @@ export function openSigningKey(keysFolder: string): SigningKey {
   }
   const publicKey = createPublicKey(privateKey);
   const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
-  return { id: keyId(pem), publicKey: pem, sign: (text) => sign(null, Buffer.from(text), privateKey) };
+  return {
+    id: keyId(pem),
+    publicKey: pem,
+    sign: (text) => sign(null, Buffer.from(text), privateKey),
+  };
 }
 
 export function keyId(publicKey: string): string {

@@ -54,6 +54,7 @@ export class SpoolBlocks {
   /** The block after this one in its port's queue; -1: none. */
   readonly #next: Int32Array;
   #sweptAtCommit = 0;
+  #isClosed = false;
 
   constructor(memory: SpoolMemory, control: SpoolControl, blocks: number) {
     this.memory = memory;
@@ -79,11 +80,24 @@ export class SpoolBlocks {
     return true;
   }
 
+  /** No block is given out any more. True when the store has committed all that was written. */
+  close(): boolean {
+    this.#isClosed = true;
+    let isEmpty = true;
+    for (const owner of this.#owners) {
+      owner.current = -1;
+      this.#reclaim(owner);
+      if (owner.blocks > 0) isEmpty = false;
+    }
+    return isEmpty;
+  }
+
   /**
    * Begins a block for the owner, whose entries from `seq` and `offset` on go there; it is its
    * current one from now. False when all blocks are held by ports with one, or by the store.
    */
   take(owner: BlockOwner, seq: number, offset: number): boolean {
+    if (this.#isClosed) return false;
     owner.current = -1; // full, or the owner had none: from here on it may be reclaimed and evicted
     const own = owner.oldest;
     let block = -1;

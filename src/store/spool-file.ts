@@ -8,6 +8,7 @@ import {
   lstatSync,
   mkdirSync,
   openSync,
+  statSync,
   statfsSync,
   writeSync,
 } from 'node:fs';
@@ -59,9 +60,9 @@ export interface SpoolPath {
  * so that a restart under other circumstances still finds what a kill left.
  */
 export function spoolPath(dataId: string, places: SpoolPlaces): SpoolPath {
-  const name = `spool-${dataId}.ring`;
+  const name = spoolName(dataId);
   const uid = process.geteuid!();
-  const directories = places.memoryDirectories ?? ['/run/fairlead', `/dev/shm/fairlead-${uid}`];
+  const directories = places.memoryDirectories ?? memoryDirectories(uid);
   const refused: string[] = [];
   const usable = directories.filter((directory) => {
     const why = whyUnusable(directory, uid);
@@ -79,6 +80,23 @@ export function spoolPath(dataId: string, places: SpoolPlaces): SpoolPath {
         ? `the spool stays beside the data, where it was; stop the daemon and remove ${path} to move it into memory`
         : `the spool is beside the data and wears its disk: ${refused.join('; ')}`,
   };
+}
+
+/**
+ * Where a daemon, perhaps another user's, keeps or left the spool of a data directory; null: nowhere.
+ * Makes and changes nothing.
+ */
+export function findSpool(dataId: string, places: SpoolPlaces): string | null {
+  const ofData = statSync(places.dataDirectory, { throwIfNoEntry: false })?.uid;
+  const owners = [...new Set([process.geteuid!(), ofData ?? 0])];
+  for (const uid of owners) {
+    for (const directory of places.memoryDirectories ?? memoryDirectories(uid)) {
+      const path = join(directory, spoolName(dataId));
+      if (isDirectoryOf(directory, owners) && isFile(path)) return path;
+    }
+  }
+  const beside = join(places.dataDirectory, spoolName(dataId));
+  return isFile(beside) ? beside : null;
 }
 
 /** A spool file open for writing, its room written, its blocks empty; the header is not written yet. */
@@ -188,6 +206,25 @@ function writeEmptyBlocks(fd: number, blocks: number): boolean {
     if (code === 'ENOSPC' || code === 'EDQUOT') return false;
     throw error;
   }
+}
+
+function memoryDirectories(uid: number): readonly string[] {
+  return ['/run/fairlead', `/dev/shm/fairlead-${uid}`];
+}
+
+function spoolName(dataId: string): string {
+  return `spool-${dataId}.ring`;
+}
+
+/** Nobody but these owners can have put a file there. */
+function isDirectoryOf(directory: string, owners: readonly number[]): boolean {
+  const stat = lstatSync(directory, { throwIfNoEntry: false });
+  return (
+    stat !== undefined &&
+    stat.isDirectory() &&
+    owners.includes(stat.uid) &&
+    (stat.mode & 0o022) === 0
+  );
 }
 
 /** Why no spool can be kept in this directory, or null. */

@@ -131,6 +131,7 @@ export interface SpoolHeader {
   dataId: string;
   /** /proc/sys/kernel/random/boot_id */
   bootId: string;
+  /** 0: the daemon stopped and left nothing. */
   blocks: number;
   /** Reads land straight in the file; false: each is written once it is done, and a kill may cut one off. */
   isMapped: boolean;
@@ -174,7 +175,7 @@ export function decodeSpoolHeader(page: Buffer): SpoolHeader | null {
   if (copy.toString('latin1', 0, FILE_MAGIC.length) !== FILE_MAGIC) return null;
   if (fields[2] !== FILE_VERSION || fields[3] !== BLOCK_BYTES) return null;
   const blocks = fields[4]!;
-  if (blocks < 1 || blocks > BLOCKS_MAX) return null;
+  if (blocks < 0 || blocks > BLOCKS_MAX) return null;
   const [dataId, bootId] = [0, 1].map((index) => {
     const at = IDS_AT + index * (ID_BYTES_MAX + 1);
     return copy.toString('utf8', at + 1, at + 1 + copy[at]!);

@@ -43,7 +43,10 @@ export interface OwnedSpool extends Spool {
    * stuck: then the newest bytes are worth more.
    */
   isBehind(): boolean;
-  /** After the last append: says in the file that no read was cut short. */
+  /**
+   * After the last append and the last commit, the reader closed: says in the file that no read was
+   * cut short. If all is committed, the file gives back its room. What is appended later is dropped.
+   */
   close(): void;
 }
 
@@ -93,6 +96,7 @@ class BlockSpool implements OwnedSpool {
   /** By uuid, released ones too until they hold nothing: a port's blocks stay one queue. */
   readonly #ports = new Map<string, BlockSpoolPort>();
   #nextSlot = 0;
+  #isClosed = false;
   #announcedEntries = 0;
   #seenCommits = 0;
   #seenCommitMs = Number.NEGATIVE_INFINITY;
@@ -149,8 +153,11 @@ class BlockSpool implements OwnedSpool {
   }
 
   close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     this.publish();
-    writeSpoolHeader(this.#fd, { ...this.#header, isClean: true });
+    const blocks = this.#blocks.close() ? 0 : this.#header.blocks;
+    writeSpoolHeader(this.#fd, { ...this.#header, blocks, isClean: true });
     closeSync(this.#fd);
   }
 }

@@ -2,27 +2,15 @@ import { existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs
 import { basename } from 'node:path';
 import type { Clock, Journal } from '../core/clock.ts';
 import { adoptFromLog } from './adopt.ts';
-import { Audit } from './audit.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { checkPages, damagedDatabase, isCorruption, openDatabase, type Database, type Schema } from './database.ts';
-import { HotRecords } from './hot.ts';
-import { Meta } from './meta.ts';
-import { Ports } from './ports.ts';
-import { SealedHeads } from './sealed-heads.ts';
-import { Sessions } from './sessions.ts';
-import { Users } from './users.ts';
-
-/** `fairlead.db`, table by table. */
-export interface State {
-  db: Database;
-  meta: Meta;
-  ports: Ports;
-  hot: HotRecords;
-  sealed: SealedHeads;
-  sessions: Sessions;
-  audit: Audit;
-  users: Users;
-}
+import {
+  checkPages,
+  damagedDatabase,
+  isCorruption,
+  openDatabase,
+  type Schema,
+} from './database.ts';
+import { tablesOf, type State } from './tables.ts';
 
 /** Databases up to this size are checked whole at start; it takes a fraction of a second. */
 const CHECK_BYTES_MAX = 64 * 1024 * 1024;
@@ -74,25 +62,11 @@ export function markDamaged(path: string): void {
   writeFileSync(damageMark(path), '', { mode: 0o600 });
 }
 
-/** The tables of an open state database. */
-export function stateOf(db: Database): State {
-  return {
-    db,
-    meta: new Meta(db),
-    ports: new Ports(db),
-    hot: new HotRecords(db),
-    sealed: new SealedHeads(db),
-    sessions: new Sessions(db),
-    audit: new Audit(db),
-    users: new Users(db),
-  };
-}
-
 function openChecked(path: string, schema: Schema): State {
   const db = openDatabase(path, schema);
   try {
     if (statSync(path).size <= CHECK_BYTES_MAX) checkPages(db);
-    return stateOf(db);
+    return tablesOf(db);
   } catch (error) {
     db.close();
     throw error;
@@ -107,7 +81,7 @@ function damageMark(path: string): string {
 function moveAside(path: string, clock: Clock): string {
   const stamp = new Date(clock.nowUs() / 1000).toISOString().replace(/[:.]/g, '-');
   const target = `${path}.corrupt-${stamp}`;
-  for (const suffix of ['', '-wal', '-shm']) {
+  for (const suffix of ['', '-wal', '-shm', '-journal']) {
     if (existsSync(path + suffix)) renameSync(path + suffix, target + suffix);
   }
   return target;

@@ -11,13 +11,14 @@ import type { User } from '../core/user.ts';
 import { Recorder, type Frame, type SessionRecord } from '../log/recorder.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { isCorruption, isSqliteError, schemas } from './database.ts';
-import { LOG_FILE_BYTES_MAX, LogShelf } from './log-shelf.ts';
+import { LOG_FILE_BYTES_MAX, LogShelf, rollBackLogFiles } from './log-shelf.ts';
 import { PortRegister } from './port-register.ts';
 import type { LogFileRow, SealedHead } from './sealed-heads.ts';
 import { Sealer } from './sealer.ts';
 import { openSigningKey } from './signing.ts';
 import { sealedSinceLastCommit } from './adopt.ts';
-import { markDamaged, openState, type State } from './state.ts';
+import { markDamaged, openState } from './state.ts';
+import type { State } from './tables.ts';
 
 export interface StoreOptions {
   directory: DataDirectory;
@@ -73,9 +74,8 @@ const RETRY_MS_MAX = 1_000;
 const STOP_TRIES = 5;
 const HOUSEKEEPING_MS = 1_000;
 const CHECKPOINT_MS = 60_000;
-/** In a flood one seal after so many commits; after each when this much is due. */
+/** In a flood one seal after so many commits; after each when sealing falls behind. */
 const COMMITS_PER_SEAL = 4;
-const DUE_BYTES_HIGH = 32 * 1024 * 1024;
 
 /** What a commit writes; kept whole until it is durable. */
 interface Batch {
@@ -117,6 +117,8 @@ export class Store {
   #sealRetryAtMs = 0;
   #sealFailures = 0;
   #flushes: number[] = [];
+  /** The spool rang: look into it, whatever its count of bytes says. */
+  #mayHaveNews = true;
 
   /**
    * Opens databases and log files.
@@ -128,6 +130,7 @@ export class Store {
     const { directory, clock, journal, monotonicMs } = options;
     const schema = schemas(options.migrations);
     this.#lastCheckpointMs = monotonicMs();
+    rollBackLogFiles(directory.log, journal);
     this.#state = openState(directory, schema.state, clock, journal);
     const state = this.#state;
     const sealedSince = sealedSinceLastCommit(state, directory.log, journal);
@@ -211,7 +214,9 @@ export class Store {
     this.#takeAll();
     const registered = this.#register.register(ports);
     try {
-      this.#shelf.savePorts(ports.map((_, index) => this.#register.logPort(registered[index]!.portId)));
+      this.#shelf.savePorts(
+        ports.map((_, index) => this.#register.logPort(registered[index]!.portId)),
+      );
     } catch (error) {
       if (!isSqliteError(error)) throw error;
       this.#options.journal.warn({ err: error }, 'ports not written to the log file yet');
@@ -243,20 +248,26 @@ export class Store {
     }
     const waiting = spool.waitingBytes();
     const sinceMs = monotonicMs() - this.#lastCommitMs;
-    const isDirty = waiting > 0 || this.#hasBatch() || this.#flushes.length > 0;
+    const mustFlush = this.#flushes.length > 0;
+    const isDirty = waiting > 0 || this.#mayHaveNews || mustFlush || this.#hasBatch();
     const isTime = sinceMs >= COMMIT_INTERVAL_MS || waiting >= COMMIT_BYTES;
-    if (isDirty && (isTime || this.#flushes.length > 0 || this.#failures > 0)) {
-      if (this.#flushes.length > 0) this.#takeAll();
+    if (isDirty && (isTime || mustFlush || this.#failures > 0)) {
+      this.#mayHaveNews = false;
+      if (mustFlush) this.#takeAll();
       else if (this.#batch.frames.length === 0) this.#take(TAKE_BYTES_MAX);
-      if (this.#commit()) {
+      if ((mustFlush || this.#hasBatch()) && this.#commit()) {
         for (const id of this.#flushes.splice(0)) mailbox.answer({ id, done: true });
         this.#housekeep(spool.waitingBytes() >= COMMIT_BYTES);
       }
       return true;
     }
     if (this.#housekeep(false)) return true;
-    if (isDirty) spool.wait(Math.max(1, COMMIT_INTERVAL_MS - sinceMs), 'urgent');
-    else spool.wait(HOUSEKEEPING_MS, 'published');
+    if (isDirty) {
+      spool.wait(Math.max(1, COMMIT_INTERVAL_MS - sinceMs), 'urgent');
+    } else {
+      spool.wait(HOUSEKEEPING_MS, 'published');
+      this.#mayHaveNews = true;
+    }
     return true;
   }
 
@@ -322,7 +333,7 @@ export class Store {
   }
 
   #takeAll(): void {
-    while (this.#take(TAKE_BYTES_MAX) > 0);
+    while (this.#take(TAKE_BYTES_MAX) >= TAKE_BYTES_MAX);
   }
 
   #collect(): void {
@@ -428,9 +439,8 @@ export class Store {
 
   #mustSeal(isFlood: boolean): boolean {
     if (!isFlood) return this.#sealer.isWorthwhile();
-    const { dueBytes } = this.#sealer;
-    if (dueBytes === 0) return false;
-    return this.#commitsSinceSeal >= (dueBytes > DUE_BYTES_HIGH ? 1 : COMMITS_PER_SEAL);
+    if (this.#sealer.dueBytes === 0) return false;
+    return this.#commitsSinceSeal >= (this.#sealer.isBehind ? 1 : COMMITS_PER_SEAL);
   }
 
   /** Hot rows stay until they are sealed: what fails here is tried again later. */

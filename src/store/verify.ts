@@ -1,6 +1,7 @@
 import { Fault } from '../core/fault.ts';
 import { walkFrame, decodeBody } from '../log/frame.ts';
-import { Vanished, type LogFiles } from './log-files.ts';
+import type { LogFiles } from './log-files.ts';
+import { Vanished } from './pieces.ts';
 import type { LogFileReader } from './log-file-reader.ts';
 import { decompress, FIRST_HASH, segmentHash, type SegmentPlace } from './segment.ts';
 import { checkpointText, isSignedBy } from './signing.ts';
@@ -86,7 +87,12 @@ export function* verifyLog(files: LogFiles): Generator<VerifyProgress, VerifyRes
   };
 
   for (const [name, reason] of files.unreadable) {
-    report({ port: null, uuid: null, file: name, what: `log file ${name} is unreadable: ${reason}` });
+    report({
+      port: null,
+      uuid: null,
+      file: name,
+      what: `log file ${name} is unreadable: ${reason}`,
+    });
   }
   for (const { name } of expected.files) {
     if (readers.some((reader) => reader.name === name) || files.unreadable.has(name)) continue;
@@ -126,12 +132,7 @@ class PortWalk {
   #isCut = false;
   readonly #hashes = new Set<string>();
 
-  constructor(
-    uuid: string,
-    name: string,
-    result: VerifyResult,
-    report: (damage: Damage) => void,
-  ) {
+  constructor(uuid: string, name: string, result: VerifyResult, report: (damage: Damage) => void) {
     this.#uuid = uuid;
     this.#name = name;
     this.#result = result;
@@ -178,7 +179,11 @@ class PortWalk {
       : { epoch: 0, seq: 0 };
     for (let piece = pieces.at(cursor); piece; piece = pieces.at(cursor)) {
       cursor = { epoch: piece.epoch, seq: piece.lastSeq + 1 };
-      if (this.#place && piece.epoch === this.#place.epoch && piece.firstSeq <= this.#place.lastSeq) {
+      if (
+        this.#place &&
+        piece.epoch === this.#place.epoch &&
+        piece.firstSeq <= this.#place.lastSeq
+      ) {
         continue; // sealed meanwhile
       }
       if (!this.#isCut) this.#contiguous(null, piece);

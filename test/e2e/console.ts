@@ -206,6 +206,7 @@ export class RawClient {
   private constructor(socket: Socket, listens: boolean) {
     this.socket = socket;
     socket.on('error', () => undefined);
+    socket.once('end', () => socket.end());
     this.closed = new Promise((resolve) => socket.once('close', () => resolve()));
     if (listens) this.heard.listenTo(socket);
     else socket.pause();

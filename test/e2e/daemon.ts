@@ -1,11 +1,13 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { readDataId } from '../../src/store/data-directory.ts';
+import { findSpool } from '../../src/store/spool-file.ts';
 
 /** The compiled program, as `npm start` runs it. */
 export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
@@ -48,10 +50,21 @@ export async function freeTcpPort(): Promise<number> {
   return port;
 }
 
-/** A directory of the test's own, removed by `dispose`. */
+/** A directory of the test's own; `dispose` removes it, and the spools of the data directories in it. */
 export function scratchDirectory(): { path: string; dispose(): void } {
   const path = mkdtempSync(join(tmpdir(), 'fairlead-test-'));
-  return { path, dispose: () => rmSync(path, { recursive: true, force: true }) };
+  return {
+    path,
+    dispose() {
+      for (const name of readdirSync(path)) {
+        const data = join(path, name);
+        const id = existsSync(join(data, 'data-id')) ? readDataId(data) : null;
+        const spool = id === null ? null : findSpool(id, { dataDirectory: data });
+        if (spool !== null) rmSync(spool, { force: true });
+      }
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
 }
 
 /** One line of the daemon's journal. */

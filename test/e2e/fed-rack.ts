@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openOfflineLog } from '../../src/app/offline-log.ts';
-import type { LogCursor } from '../../src/core/log-reader.ts';
+import type { LogCursor, LogPort } from '../../src/core/log-reader.ts';
 import { dataPaths } from '../../src/store/data-directory.ts';
 import { openLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 import { Feeder } from '../bench/feeder.ts';
@@ -25,9 +25,8 @@ export class FedRack {
   daemon: Daemon | null = null;
   readonly #dispose: () => void;
   /** What was read of each port, by all daemons so far. */
-  readonly #parts: [from: number, to: number][][];
-  /** How much each port was fed when the daemon of today began. */
-  #fedBefore: number[];
+  readonly #parts: Part[][];
+  #fedBefore: readonly number[];
 
   private constructor(feeder: Feeder) {
     const { path, dispose } = scratchDirectory();
@@ -79,7 +78,7 @@ export class FedRack {
   /** The daemon runs on and reads all: what was fed so far, its log must hold. */
   expectAll(sent: readonly number[]): void {
     this.#parts.forEach((parts, port) => parts.push([this.#fedBefore[port]!, sent[port]!]));
-    this.#fedBefore = [...sent];
+    this.#fedBefore = sent;
   }
 
   /** What the log of a port must hold. */
@@ -92,30 +91,25 @@ export class FedRack {
     return this.#parts.flat().reduce((sum, [from, to]) => sum + to - from, 0);
   }
 
-  /** Waits until the running daemon has committed so many bytes of each port. */
-  async committed(): Promise<void> {
-    const files = openLogFiles(dataPaths(this.data), null);
-    const endMs = performance.now() + NEVER_MS;
+  /** Bytes that each tty took, as of the last account. */
+  get fed(): readonly number[] {
+    return this.#fedBefore;
+  }
+
+  /** What the log at rest knows of the ports. */
+  logged(): LogPort[] {
+    const files = this.logAtRest();
     try {
-      for (let port = 0; port < this.ports; port++) {
-        const wanted = this.parts(port).reduce((sum, [from, to]) => sum + to - from, 0);
-        for (;;) {
-          const known = files.ports().find(({ name }) => name === portName(port));
-          const bytes = (known?.epochs ?? []).reduce(
-            (sum, epoch) => sum + epoch.endOffset - epoch.firstOffset,
-            0,
-          );
-          if (bytes >= wanted) break;
-          const { uuid, epochs } = known ?? { uuid: '', epochs: [] };
-          const last = epochs.at(-1);
-          assert.ok(performance.now() < endMs, `${portName(port)}: ${bytes} of ${wanted} logged`);
-          if (last) await files.changed(uuid, { epoch: last.epoch, seq: last.nextSeq }, 1_000);
-          else await sleep(20);
-        }
-      }
+      return files.ports();
     } finally {
       files.close();
     }
+  }
+
+  /** Waits until the running daemon has committed all that `parts` tells. */
+  async committed(): Promise<void> {
+    const wanted = this.#parts.map((parts) => parts.reduce((sum, [from, to]) => sum + to - from, 0));
+    await untilCommitted(this.data, wanted);
   }
 
   /** The log as it is on disk, beside a running daemon. */
@@ -131,9 +125,8 @@ export class FedRack {
   /** `fairlead log PORT --format raw`, compared. @throws AssertionError. */
   async compareByCommand(stream: FedStream, port: number): Promise<void> {
     const config = join(this.directory, 'fairlead.yaml');
-    const { code, stdout, stderr } = await cli(
-      ['log', portName(port), '--format', 'raw', '--config', config],
-    );
+    const args = ['log', portName(port), '--format', 'raw', '--config', config];
+    const { code, stdout, stderr } = await cli(args);
     assert.equal(code, 0, stderr);
     const check = new StreamCheck(stream, port, this.parts(port));
     assert.equal(check.push(stdout), null, portName(port));
@@ -160,6 +153,28 @@ export class FedRack {
     await this.daemon?.stop('SIGKILL');
     await this.feeder.close();
     this.#dispose();
+  }
+}
+
+/** Waits until a running daemon has committed so many rx bytes of each port, port number one first. */
+export async function untilCommitted(data: string, wanted: readonly number[]): Promise<void> {
+  const files = openLogFiles(dataPaths(data), null);
+  const endMs = performance.now() + NEVER_MS;
+  try {
+    for (const [port, bytesWanted] of wanted.entries()) {
+      for (;;) {
+        const known = files.ports().find(({ name }) => name === portName(port));
+        const { uuid, epochs } = known ?? { uuid: '', epochs: [] };
+        const bytes = epochs.reduce((sum, one) => sum + one.endOffset - one.firstOffset, 0);
+        if (bytes >= bytesWanted) break;
+        const last = epochs.at(-1);
+        assert.ok(performance.now() < endMs, `${portName(port)}: ${bytes} of ${bytesWanted} logged`);
+        if (last) await files.changed(uuid, { epoch: last.epoch, seq: last.nextSeq }, 1_000);
+        else await sleep(20);
+      }
+    }
+  } finally {
+    files.close();
   }
 }
 

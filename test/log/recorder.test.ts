@@ -121,7 +121,14 @@ describe('recorder', () => {
     });
     feed(recorder, 1, rx(1, 0, 50));
     feed(recorder, 1, rx(2, 2, 60));
-    feed(recorder, 1, { epoch: EPOCH, seq: 3, offset: 4, atUs: 900, kind: 'clock-step', stepUs: 1 });
+    feed(recorder, 1, {
+      epoch: EPOCH,
+      seq: 3,
+      offset: 4,
+      atUs: 900,
+      kind: 'clock-step',
+      stepUs: 1,
+    });
     feed(recorder, 1, rx(4, 4, 901));
     feed(recorder, 1, rx(5, 6, 40));
     const { frames } = recorder.finish();

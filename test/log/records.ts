@@ -26,7 +26,10 @@ export const bodies: fc.Arbitrary<RecordBody> = fc.oneof(
   }),
   fc.record({
     kind: fc.constant('signals' as const),
-    signals: fc.record({ dtr: fc.boolean(), cts: fc.boolean() }, { requiredKeys: [], noNullPrototype: true }),
+    signals: fc.record(
+      { dtr: fc.boolean(), cts: fc.boolean() },
+      { requiredKeys: [], noNullPrototype: true },
+    ),
     session: fc.option(session),
   }),
   fc.record({

@@ -17,6 +17,7 @@ import { after, describe, it } from 'node:test';
 import fc from 'fast-check';
 import { Fault } from '../../src/core/fault.ts';
 import {
+  findSpool,
   fittingSpoolBytes,
   prepareSpoolFile,
   spoolBytesFor,
@@ -64,11 +65,19 @@ describe('where the spool is kept', () => {
     mkdirSync(second, { mode: 0o700 });
     writeFileSync(join(second, name), '');
     assert.equal(choose(join(memory, 'first'), second).path, join(second, name));
+    const places = { dataDirectory: directory, memoryDirectories: [join(memory, 'none'), second] };
+    assert.equal(findSpool(DATA_ID, places), join(second, name));
+    assert.equal(findSpool('another id', places), null);
+    assert.ok(!existsSync(join(memory, 'none')), 'looking makes nothing');
     rmSync(second, { recursive: true });
     writeFileSync(join(directory, name), '');
     const beside = choose(join(memory, 'first'));
     assert.equal(beside.path, join(directory, name));
     assert.match(beside.warning!, /remove/);
+    assert.equal(
+      findSpool(DATA_ID, { dataDirectory: directory, memoryDirectories: [second] }),
+      join(directory, name),
+    );
     rmSync(join(directory, name));
   });
 });
@@ -130,7 +139,7 @@ describe('the file of the spool', () => {
       {
         dataId: fc.string({ maxLength: 60, unit: 'grapheme' }).filter(fits),
         bootId: fc.string({ maxLength: 60 }),
-        blocks: fc.integer({ min: 1, max: 65_535 }),
+        blocks: fc.integer({ min: 0, max: 65_535 }),
         isMapped: fc.boolean(),
         isClean: fc.boolean(),
       },

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { PAYLOAD_BYTES_MAX } from '../../src/core/spool.ts';
 import type { SpoolPort } from '../../src/core/spool.ts';
 import { BLOCK_BYTES, BLOCK_HEAD_BYTES, ENTRY_HEAD_BYTES } from '../../src/store/spool-layout.ts';
-import { contentOf, intoList, openBench, readOf, uuidOf } from './spool-support.ts';
+import { recoverSpool } from '../../src/store/spool-recovery.ts';
+import { IDS, contentOf, intoList, openBench, readOf, uuidOf } from './spool-support.ts';
 import type { SeenEntry, SpoolBench } from './spool-support.ts';
 
 const MEMORIES = ['mapped', 'copied'] as const;
@@ -252,6 +254,34 @@ for (const memory of MEMORIES) {
         const recovered = bench.recover().map(({ epoch, seq }) => [epoch, seq]);
         assert.deepEqual(recovered.at(-1), [8, 0]);
         assert.equal(recovered.length, 22);
+      });
+    });
+
+    it('gives its room back when it is closed with all committed, else keeps the rest', async () => {
+      await using(memory, {}, (bench) => {
+        const port = portOf(bench, 1);
+        port.append('rx', 0, 0, 1, Buffer.from('committed'));
+        bench.spool.publish();
+        bench.takeAll();
+        bench.reader.committed();
+        port.append('rx', 1, 9, 1, Buffer.from('not committed'));
+        bench.spool.close();
+        assert.equal(statSync(bench.path).size, bench.spool.bytes);
+        assert.equal(bench.recover().at(-1)!.bytes.toString(), 'not committed');
+      });
+      await using(memory, {}, (bench) => {
+        const port = portOf(bench, 1);
+        port.append('rx', 0, 0, 1, Buffer.from('committed'));
+        bench.spool.publish();
+        bench.takeAll();
+        bench.reader.committed();
+        bench.spool.close();
+        assert.equal(statSync(bench.path).size, 4096);
+        const { isContinuous, why } = recoverSpool(bench.path, IDS);
+        assert.deepEqual({ isContinuous, why }, { isContinuous: true, why: null });
+        port.append('rx', 1, 9, 1, Buffer.from('too late'));
+        const read = port.readInto(1, 9, Date.now, readOf(Buffer.from('too late')));
+        assert.equal(read.count, 8, 'dropped without harm');
       });
     });
 

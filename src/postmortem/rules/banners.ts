@@ -13,7 +13,12 @@ export interface BannerRule {
 
 export const BANNER_RULES: readonly BannerRule[] = [
   // 1: firmware
-  { id: 'seabios', stage: 1, pattern: 'SeaBIOS \\(version ', example: 'SeaBIOS (version 1.16.2-1)' },
+  {
+    id: 'seabios',
+    stage: 1,
+    pattern: 'SeaBIOS \\(version ',
+    example: 'SeaBIOS (version 1.16.2-1)',
+  },
   {
     id: 'coreboot',
     stage: 1,
@@ -118,17 +123,15 @@ export const BANNER_RULES: readonly BannerRule[] = [
     id: 'cisco-ios',
     stage: 4,
     pattern: 'Cisco IOS Software, .{1,80} Version \\d{1,2}\\.\\d.{0,40}RELEASE SOFTWARE',
-    example: 'Cisco IOS Software, C2900 Software (C2900-M), Version 15.1(4)M4, RELEASE SOFTWARE (fc1)',
+    example:
+      'Cisco IOS Software, C2900 Software (C2900-M), Version 15.1(4)M4, RELEASE SOFTWARE (fc1)',
   },
 ];
 
 /** Longest banner: how much of the text after a cut may belong to one before it. */
 export const BANNER_CHARS_MAX = 256;
 
-const ANY_BANNER = new RegExp(
-  BANNER_RULES.map((rule) => `(${rule.pattern})`).join('|'),
-  'g',
-);
+const ANY_BANNER = new RegExp(BANNER_RULES.map((rule) => `(${rule.pattern})`).join('|'), 'g');
 
 /** Every start banner in a text, in order. */
 export function findBanners(text: string): { index: number; rule: BannerRule }[] {
