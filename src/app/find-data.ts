@@ -9,19 +9,35 @@ import { stateDirectory } from './standalone.ts';
 
 /**
  * `--data`, else the `data` of the configuration in use, else where `npm start` and `demo` keep
- * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID.
+ * theirs: that of a running daemon before one at rest. @throws Fault CONFIG_INVALID, unless a daemon
+ * runs where the file points.
  */
 export async function findDataDirectory(context: ProcessContext): Promise<string | null> {
   const given = findGlobalOptions(context.argv);
   if (given.data !== null) return given.data;
-  const settings = await findSettings(context, given.config);
-  if (settings) return settings.data;
+  const configured = await configuredData(context, given.config);
+  if (configured !== null) return configured;
   const kept = ['ports', 'demo']
     .map((name) => stateDirectory(name, context.environment.xdgStateHome))
     .filter((path) => readDataId(path) !== null);
   const isRunning = (path: string): boolean =>
     findControlSocket({ id: readDataId(path) ?? '', path }) !== null;
   return kept.find(isRunning) ?? kept[0] ?? null;
+}
+
+async function configuredData(
+  context: ProcessContext,
+  config: string | null,
+): Promise<string | null> {
+  try {
+    return (await findSettings(context, config))?.data ?? null;
+  } catch (error) {
+    const { dataDirectoryIn } = await import('../config/load.ts');
+    const path = dataDirectoryIn(findConfig(context.cwd, config)!);
+    const id = path === null ? null : readDataId(path);
+    if (path === null || id === null || findControlSocket({ id, path }) === null) throw error;
+    return path;
+  }
 }
 
 /** @throws Fault CONFIG_INVALID. */

@@ -57,6 +57,23 @@ export function loadConfig(path: string, options: LoadOptions = {}): LoadedConfi
   return { settings, problems };
 }
 
+/**
+ * The data directory that fairlead.yaml names, whatever else is wrong with the file: a verb must find
+ * the running daemon also while somebody edits it. Null when even that cannot be told.
+ */
+export function dataDirectoryIn(path: string): string | null {
+  const problems: Problem[] = [];
+  const main = readSources(resolve(path), path, diskFiles, problems).all[0];
+  if (!main) return null;
+  const data = main.file.isWhole
+    ? readSection(main, 'data', dataSchema, problems)
+    : // The syntax is broken somewhere: this line may still be what it looks like.
+      /^data:[ \t]+(?<quote>["']?)(?<path>[^"'#{}[\]]+?)\k<quote>[ \t]*(?:#.*)?$/m.exec(
+        diskFiles.readFile(main.path),
+      )?.groups!['path'];
+  return data ? resolve(dirname(main.path), data) : null;
+}
+
 /** As loadConfig, for `check`: never throws, gives errors and warnings in order; settings null if any error. */
 export function checkConfig(
   path: string,

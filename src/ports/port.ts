@@ -146,7 +146,7 @@ export class Port {
       state: this.#line.state,
       why: this.#line.why,
       backend: opener.kind,
-      target: this.#line.backend?.description ?? opener.target,
+      target: opener.target,
       line: this.#control.formatted,
       differs: this.#control.differsFrom(this.#settings.flow),
       group,

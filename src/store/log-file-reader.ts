@@ -141,7 +141,10 @@ export class LogFileReader {
 function refuseUnreadable(path: string, db: Database): void {
   const version = versionOf(db);
   if (version > FORMAT_NEWEST) {
-    throw new Fault('STORE_NEWER', `${path} was written by a newer Fairlead; read it with that one`);
+    throw new Fault(
+      'STORE_NEWER',
+      `${path} was written by a newer Fairlead; read it with that one`,
+    );
   }
   if (version > 0) return;
   const isEmpty = db.prepare('SELECT 1 FROM sqlite_schema').get() === undefined;
