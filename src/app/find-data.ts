@@ -41,7 +41,10 @@ async function configuredData(
 }
 
 /** @throws Fault CONFIG_INVALID. */
-export async function findSettings(context: ProcessContext, config: string | null): Promise<Settings | null> {
+export async function findSettings(
+  context: ProcessContext,
+  config: string | null,
+): Promise<Settings | null> {
   const path = findConfig(context.cwd, config);
   if (path === null) return null;
   // Only when wanted: the daemon's own process must not carry the parser.

@@ -89,10 +89,7 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
   };
 }
 
-async function dataDirectoryOf(
-  context: ProcessContext,
-  options: GlobalOptions,
-): Promise<string> {
+async function dataDirectoryOf(context: ProcessContext, options: GlobalOptions): Promise<string> {
   const data = options.data ?? (await findDataDirectory(context));
   if (data === null || readDataId(data) === null) {
     const where = data === null ? 'no configuration was found' : `${data} holds none`;
@@ -112,31 +109,40 @@ async function runDaemon(
     level: (environment.journalLevel ?? 'info') as JournalLevel,
     pretty: terminal.stdout.isTTY === true,
   });
-  const daemon = await Daemon.start({
+  const lines = journal.open();
+  // All from the very first: a signal nobody listens for ends a process, and with it what it holds.
+  const stopped = new Promise<number>((resolve) => {
+    signals.once('SIGTERM', () => resolve(EXIT.ok));
+    signals.once('SIGINT', () => resolve(EXIT.ok));
+  });
+  const starting = Daemon.start({
     settings,
     journal,
     service: environment,
     failpoints: parseFailpoints(environment.failAt),
   });
-  const stopped = new Promise<number>((resolve) => {
-    signals.once('SIGTERM', () => resolve(EXIT.ok));
-    signals.once('SIGINT', () => resolve(EXIT.ok));
-    void daemon.failed.then((error) => {
-      terminal.stderr.write(`fairlead: the store failed: ${error.message}\n`);
-      resolve(EXIT_SOFTWARE);
-    });
-  });
-  const lines = journal.open();
   signals.on('SIGHUP', () => {
-    daemon.reload(null).catch((error: unknown) => {
-      lines.error({ err: error }, 'reload refused, the old configuration stays');
-    });
+    starting
+      .then((daemon) => daemon.reload(null))
+      .catch((error: unknown) => {
+        lines.error({ err: error }, 'reload refused, the old configuration stays');
+      });
   });
-  signals.on('SIGUSR1', () => daemon.retryPorts());
+  signals.on('SIGUSR1', () => {
+    void starting.then(
+      (daemon) => daemon.retryPorts(),
+      () => undefined, // whoever waits for the start says why it failed
+    );
+  });
   // Mirrors (text files of a port) are reopened here once there are any; until then it must not end us.
   signals.on('SIGUSR2', () => lines.info({}, 'no mirrors to reopen'));
+  const daemon = await starting;
   onReady(daemon);
-  const code = await stopped;
+  const failed = daemon.failed.then((error) => {
+    terminal.stderr.write(`fairlead: the store failed: ${error.message}\n`);
+    return EXIT_SOFTWARE;
+  });
+  const code = await Promise.race([stopped, failed]);
   await daemon.stop();
   return code;
 }

@@ -1,4 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { isCorruption } from '../store/database.ts';
+import type { LogFiles } from '../store/log-files.ts';
 import { verifyLog, type VerifyResult } from '../store/verify.ts';
 import { openLogInPlace } from './offline-log.ts';
 
@@ -11,8 +13,9 @@ export async function verifyDataDirectory(
   report: (line: string) => Promise<void>,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const files = openLogInPlace(data);
+  let files: LogFiles | null = null;
   try {
+    files = openLogInPlace(data);
     const walk = verifyLog(files);
     for (;;) {
       const step = walk.next();
@@ -23,8 +26,12 @@ export async function verifyDataDirectory(
       await nextTurn();
       signal.throwIfAborted();
     }
+  } catch (error) {
+    if (!isCorruption(error)) throw error;
+    await report(`damage: fairlead.db: ${(error as Error).message}`);
+    return false;
   } finally {
-    files.close();
+    files?.close();
   }
 }
 

@@ -14,10 +14,12 @@ export interface Problem {
   text: string;
 }
 
-/** `fairlead.yaml:4:11: ports.db1.line: "115200 9N1" is not a line setting; expected ...` */
+/** `fairlead.yaml:4:11: ports.db1.line: "115200 9N1" is not a line setting; expected ...`, on one line. */
 export function formatProblem(problem: Problem): string {
   const { file, line, column, severity, text } = problem;
-  return `${file}:${line}:${column}: ${severity === 'warning' ? 'warning: ' : ''}${text}`;
+  // A key or value that it quotes may hold line ends.
+  const words = text.replace(/\p{Cc}+/gu, ' ');
+  return `${file}:${line}:${column}: ${severity === 'warning' ? 'warning: ' : ''}${words}`;
 }
 
 /** By file in the order the files were read, then by place; the same words at the same place once. */

@@ -30,7 +30,9 @@ const PARITY_LETTERS: Record<string, Parity> = {
 export function parseLineSettings(text: string): LineSettings {
   const trimmed = text.trim().toLowerCase();
   const match =
-    /^(\d{1,8})(?:[ ,/]*(?:([5-8])([noems])(1\.5|1|2)|([noems])([5-8])(1\.5|1|2)?))?$/.exec(trimmed);
+    /^(\d{1,8})(?:[ ,/]*(?:([5-8])([noems])(1\.5|1|2)|([noems])([5-8])(1\.5|1|2)?))?$/.exec(
+      trimmed,
+    );
   const baud = match ? Number(match[1]) : 0;
   if (!match || baud < 1) {
     throw new Fault(

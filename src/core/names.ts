@@ -46,9 +46,7 @@ export function nearestWords(word: string, known: Iterable<string>, max = 3): st
 /** `; did you mean "db1" or "db2"?`, or nothing. */
 export function didYouMean(word: string, known: Iterable<string>): string {
   const near = nearestWords(word, known);
-  return near.length === 0
-    ? ''
-    : `; did you mean ${near.map((name) => `"${name}"`).join(' or ')}?`;
+  return near.length === 0 ? '' : `; did you mean ${near.map((name) => `"${name}"`).join(' or ')}?`;
 }
 
 /** Damerau-Levenshtein distance (adjacent transposition counts one), for short words. */

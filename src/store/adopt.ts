@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Journal } from '../core/clock.ts';
+import { Fault } from '../core/fault.ts';
 import type { DataDirectory } from './data-directory.ts';
 import type { LogFilePort } from './log-file.ts';
 import { LogFileReader, UnbornLogFile } from './log-file-reader.ts';
@@ -27,16 +28,21 @@ export function adoptFromLog(
       for (const port of reader.ports()) {
         ports.delete(port.uuid); // the newest file knows the newest name: last in order
         ports.set(port.uuid, port);
-        const head = chainEnd(reader, port.uuid);
+        const head = endIfReadable(reader, port.uuid, journal);
         if (head && isAfter(head, heads.get(port.uuid))) heads.set(port.uuid, head);
       }
-      nextSession = Math.max(nextSession, reader.newestSession() + 1);
-      const finishedUs = reader.meta('finished_us');
-      state.sealed.saveFile({
-        name: reader.name,
-        beganUs: Number(reader.meta('began_us') ?? 0),
-        finishedUs: reader.isFinished && finishedUs !== null ? Number(finishedUs) : null,
-      });
+      try {
+        nextSession = Math.max(nextSession, reader.newestSession() + 1);
+        const finishedUs = reader.meta('finished_us');
+        state.sealed.saveFile({
+          name: reader.name,
+          beganUs: Number(reader.meta('began_us') ?? 0),
+          finishedUs: reader.isFinished && finishedUs !== null ? Number(finishedUs) : null,
+        });
+      } catch (error) {
+        if (!(error instanceof Fault)) throw error;
+        journal.error({ file: reader.name, err: error }, 'log file damaged');
+      }
       reader.close();
     }
     const taken = new Set<string>();
@@ -77,7 +83,7 @@ export function sealedSinceLastCommit(
   const heads: SealedHead[] = [];
   for (const reader of openReaders(folder, names, journal)) {
     for (const { id, uuid } of ports) {
-      const end = chainEnd(reader, uuid);
+      const end = endIfReadable(reader, uuid, journal);
       if (end) heads.push({ ...end, port: id });
     }
     reader.close();
@@ -95,6 +101,21 @@ export function chainEnd(reader: LogFileReader, uuid: string): Omit<SealedHead, 
   return { epoch, lastSeq, endOffset, lastUs, hash, file: reader.name };
 }
 
+/** A damaged file holds up no start: `verify` names it. */
+function endIfReadable(
+  reader: LogFileReader,
+  uuid: string,
+  journal: Journal,
+): ReturnType<typeof chainEnd> {
+  try {
+    return chainEnd(reader, uuid);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    journal.error({ file: reader.name, err: error }, 'log file damaged');
+    return null;
+  }
+}
+
 /** True when `a` stands later in a port's log. */
 export function isAfter(
   a: Pick<SegmentPlace, 'epoch' | 'lastSeq'>,
@@ -106,15 +127,15 @@ export function isAfter(
 
 /** Oldest first. */
 function openReaders(folder: string, names: readonly string[], journal: Journal): LogFileReader[] {
-  const readers: LogFileReader[] = [];
+  const readers: { reader: LogFileReader; beganUs: number }[] = [];
   for (const name of names) {
     try {
-      readers.push(new LogFileReader(join(folder, name)));
+      const reader = new LogFileReader(join(folder, name));
+      readers.push({ reader, beganUs: Number(reader.meta('began_us') ?? 0) });
     } catch (error) {
       if (error instanceof UnbornLogFile) continue;
       journal.error({ file: name, err: error }, 'log file unreadable, left alone');
     }
   }
-  const beganUs = (reader: LogFileReader): number => Number(reader.meta('began_us') ?? 0);
-  return readers.sort((a, b) => beganUs(a) - beganUs(b));
+  return readers.sort((a, b) => a.beganUs - b.beganUs).map(({ reader }) => reader);
 }

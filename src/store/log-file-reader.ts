@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { Fault } from '../core/fault.ts';
-import { openReadOnly, versionOf, type Database } from './database.ts';
+import { isCorruption, openReadOnly, versionOf, type Database } from './database.ts';
 import type { LogFilePort } from './log-file.ts';
 import type { SegmentPlace, StoredSegment } from './segment.ts';
 import type { CheckpointHead } from './signing.ts';
@@ -25,7 +25,10 @@ const PLACE = `epoch, first_seq AS firstSeq, last_seq AS lastSeq, offset, end_of
 /** A file that a power cut caught before its first transaction: it holds nothing, and never did. */
 export class UnbornLogFile extends Error {}
 
-/** A log file being read, finished or not. All statements are short; none outlives its call. */
+/**
+ * A log file being read, finished or not. All statements are short; none outlives its call. Every
+ * read throws Fault LOG_DAMAGED where SQLite finds the file damaged.
+ */
 export class LogFileReader {
   readonly name: string;
   /** A value of the file's table of words; null: none. */
@@ -82,14 +85,20 @@ export class LogFileReader {
       const selectHash = db.prepare<[number], Buffer>('SELECT hash FROM segment WHERE id = ?');
       const selectSession = db.prepare<[], number | null>('SELECT max(session) FROM session');
       const local = (uuid: string) => this.#ports.get(uuid)?.local ?? -1;
-      this.meta = (key) => selectMeta.get(key) || null;
-      this.segmentUpTo = (uuid, epoch, seq) => selectUpTo.get(local(uuid), epoch, seq) ?? null;
-      this.segmentAfter = (uuid, epoch, seq) => selectAfter.get(local(uuid), epoch, seq) ?? null;
-      this.segment = (uuid, epoch, seq) => selectOne.get(local(uuid), epoch, seq) ?? null;
-      this.places = (uuid) => selectPlaces.all(local(uuid));
-      this.checkpoints = () => readCheckpoints(db);
-      this.hashOf = (segment) => selectHash.pluck().get(segment) ?? null;
-      this.newestSession = () => selectSession.pluck().get() ?? 0;
+      const guarded = <Args extends unknown[], Result>(read: (...args: Args) => Result) =>
+        readGuarded(this.name, read);
+      this.meta = guarded((key) => selectMeta.get(key) || null);
+      this.segmentUpTo = guarded(
+        (uuid, epoch, seq) => selectUpTo.get(local(uuid), epoch, seq) ?? null,
+      );
+      this.segmentAfter = guarded(
+        (uuid, epoch, seq) => selectAfter.get(local(uuid), epoch, seq) ?? null,
+      );
+      this.segment = guarded((uuid, epoch, seq) => selectOne.get(local(uuid), epoch, seq) ?? null);
+      this.places = guarded((uuid) => selectPlaces.all(local(uuid)));
+      this.checkpoints = guarded(() => readCheckpoints(db));
+      this.hashOf = guarded((segment) => selectHash.pluck().get(segment) ?? null);
+      this.newestSession = guarded(() => selectSession.pluck().get() ?? 0);
       this.refresh();
     } catch (error) {
       db.close();
@@ -136,6 +145,22 @@ export class LogFileReader {
   close(): void {
     this.#db.close();
   }
+}
+
+/** What SQLite finds damaged, as a fault that names the file. */
+function readGuarded<Args extends unknown[], Result>(
+  name: string,
+  read: (...args: Args) => Result,
+): (...args: Args) => Result {
+  return (...args) => {
+    try {
+      return read(...args);
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      const { message } = error as Error;
+      throw new Fault('LOG_DAMAGED', `log file ${name} is damaged: ${message}`, error);
+    }
+  };
 }
 
 function refuseUnreadable(path: string, db: Database): void {

@@ -7,7 +7,7 @@ import type { Frame } from '../log/recorder.ts';
 import { Recorder } from '../log/recorder.ts';
 import type { LogSource } from '../log/source.ts';
 import type { DataPaths } from './data-directory.ts';
-import { openReadOnly, type Database } from './database.ts';
+import { isCorruption, openReadOnly, type Database } from './database.ts';
 import { HotIndex } from './hot-index.ts';
 import { HotRecords } from './hot.ts';
 import { locate } from './locate.ts';
@@ -189,8 +189,7 @@ export class LogFiles implements LogSource {
     let isChanged = false;
     for (const name of names) {
       const known = this.#readers.get(name);
-      if (known) isChanged = known.refresh() || isChanged;
-      else isChanged = this.#openReader(name) || isChanged;
+      isChanged = (known ? this.#refreshReader(known) : this.#openReader(name)) || isChanged;
     }
     for (const [name, reader] of this.#readers) {
       if (names.includes(name)) continue;
@@ -250,6 +249,19 @@ export class LogFiles implements LogSource {
       this.#portsById.get(row.port)?.hot.push(row);
     }
     this.#dataVersion = dataVersion;
+  }
+
+  /** A file that went bad is read no more: `verify` names it, and the others go on. */
+  #refreshReader(reader: LogFileReader): boolean {
+    try {
+      return reader.refresh();
+    } catch (error) {
+      if (!isCorruption(error)) throw error;
+      this.unreadable.set(reader.name, (error as Error).message);
+      this.#readers.delete(reader.name);
+      reader.close();
+      return true;
+    }
   }
 
   #openReader(name: string): boolean {

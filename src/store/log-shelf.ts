@@ -93,7 +93,13 @@ export class LogShelf {
     open.sort((a, b) => a.beganUs - b.beganUs);
     for (const { name, beganUs } of open) {
       this.#retire();
-      this.#current = this.#open(name, beganUs, null);
+      try {
+        this.#current = this.#open(name, beganUs, null);
+      } catch (error) {
+        if (!isCorruption(error)) throw error;
+        parts.journal.error({ file: name, err: error }, 'log file damaged, another begun');
+        this.#note({ name, beganUs, finishedUs: Math.trunc(parts.clock.nowUs()) });
+      }
     }
     this.tidy();
   }

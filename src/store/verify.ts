@@ -105,7 +105,7 @@ export function* verifyLog(files: LogFiles): Generator<VerifyProgress, VerifyRes
   for (const [uuid, name] of names) {
     const head = expected.heads.find((one) => one.uuid === uuid) ?? null;
     const walk = new PortWalk(uuid, name, result, report);
-    for (const { reader, place } of placesOf(readers, uuid)) {
+    for (const { reader, place } of placesOf(readers, uuid, report)) {
       walk.segment(reader, place);
       counts.segments++;
       if (counts.segments % 16 === 0) {
@@ -142,7 +142,7 @@ class PortWalk {
   segment(reader: LogFileReader, place: SegmentPlace): void {
     const { name: file } = reader;
     const damaged = (what: string): void => this.#damaged(file, `${what} (${describe(place)})`);
-    const segment = reader.segment(this.#uuid, place.epoch, place.firstSeq);
+    const segment = readable(() => reader.segment(this.#uuid, place.epoch, place.firstSeq));
     if (!segment) return damaged('a segment cannot be read');
     if (!segment.previousHash.equals(this.#hash)) {
       damaged(
@@ -254,9 +254,15 @@ function segmentCount(reader: LogFileReader, uuid: string): number {
 function placesOf(
   readers: readonly LogFileReader[],
   uuid: string,
+  report: (damage: Damage) => void,
 ): { reader: LogFileReader; place: SegmentPlace }[] {
   return readers
-    .flatMap((reader) => reader.places(uuid).map((place) => ({ reader, place })))
+    .flatMap((reader) => {
+      const places = readable(() => reader.places(uuid));
+      const what = 'the list of segments cannot be read';
+      if (!places) report({ port: null, uuid, file: reader.name, what });
+      return (places ?? []).map((place) => ({ reader, place }));
+    })
     .sort((a, b) => a.place.epoch - b.place.epoch || a.place.firstSeq - b.place.firstSeq);
 }
 
@@ -266,24 +272,34 @@ function verifyCheckpoints(
   report: (damage: Damage) => void,
 ): void {
   const { name: file } = reader;
-  const dataId = reader.meta('data_id') ?? '';
-  for (const { atUs, keyId, signature, heads } of reader.checkpoints()) {
+  const damaged = (what: string, uuid: string | null = null): void =>
+    report({ port: null, uuid, file, what });
+  const signed = readable(() => ({
+    dataId: reader.meta('data_id') ?? '',
+    checkpoints: reader.checkpoints(),
+  }));
+  if (!signed) return damaged('the checkpoints cannot be read');
+  for (const { atUs, keyId, signature, heads } of signed.checkpoints) {
     result.counts.checkpoints++;
     const at = new Date(atUs / 1000).toISOString();
-    const publicKey = reader.meta(`key ${keyId}`) ?? '';
-    if (!isSignedBy(publicKey, checkpointText(dataId, file, atUs, heads), signature)) {
-      report({
-        port: null,
-        uuid: null,
-        file,
-        what: `the checkpoint of ${at} has a wrong signature (key ${keyId})`,
-      });
+    const publicKey = readable(() => reader.meta(`key ${keyId}`)) ?? '';
+    if (!isSignedBy(publicKey, checkpointText(signed.dataId, file, atUs, heads), signature)) {
+      damaged(`the checkpoint of ${at} has a wrong signature (key ${keyId})`);
     }
     for (const { uuid, segment, hash } of heads) {
-      if (reader.hashOf(segment)?.equals(hash)) continue;
-      const what = `segment ${segment} is not the one that the checkpoint of ${at} signed`;
-      report({ port: null, uuid, file, what });
+      if (readable(() => reader.hashOf(segment))?.equals(hash)) continue;
+      damaged(`segment ${segment} is not the one that the checkpoint of ${at} signed`, uuid);
     }
+  }
+}
+
+/** What a damaged file does not tell is null. */
+function readable<Result>(read: () => Result): Result | null {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'LOG_DAMAGED') return null;
+    throw error;
   }
 }
 

@@ -23,8 +23,8 @@ export const attachVerb: Verb = {
   details: [
     '^Ec. (CTRL-E, c, dot) leaves and ^Ec? lists the other keys; every other key goes to the device.',
     'If somebody writes already you view, and write when they leave. Writing needs the right write.',
-    'Without a terminal the input goes to the device as it is, with no keys; when it ends, output goes',
-    'on until the port or an interrupt ends it.',
+    'Without a terminal the input goes to the device as it is, with no keys; when it ends, write goes to',
+    'the next in turn, and output goes on until the port or an interrupt ends it.',
     `Times: ${TIME_EXPRESSIONS}.`,
   ],
   examples: [
@@ -59,6 +59,7 @@ export const attachVerb: Verb = {
     io.onInput(async (bytes) => {
       if (bytes !== null) await session.input(bytes);
       else if (io.isTerminal) leave();
+      else await session.view();
     }, io.isTerminal);
     try {
       const why = await client.end;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { findConfig } from '../../src/config/find.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { dataDirectoryIn, loadConfig } from '../../src/config/load.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { parseAuthorizedKey } from '../../src/auth/ssh-keys.ts';
 import { ED25519_KEY, RSA_KEY } from '../auth/public-keys.ts';
@@ -243,5 +243,27 @@ describe('on a disk', () => {
     );
     writeFileSync(here, '');
     assert.equal(findConfig(directory, undefined), here);
+  });
+});
+
+describe('dataDirectoryIn', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'fairlead-'));
+  after(() => rmSync(directory, { recursive: true }));
+  const dataOf = (text: string): string | null => {
+    writeFileSync(join(directory, 'fairlead.yaml'), text);
+    return dataDirectoryIn(join(directory, 'fairlead.yaml'));
+  };
+
+  it('is told by a file that is refused otherwise, its syntax included', () => {
+    assert.equal(dataOf('data: ./d\nprots: {}\n'), join(directory, 'd'));
+    assert.equal(dataOf('ports: {}\ndata: "/srv/d"\nports: [\n'), '/srv/d');
+    assert.equal(dataOf('ports: {\ndata: d # beside it\n'), join(directory, 'd'));
+    assert.equal(dataOf('prots: {}\n'), '/var/lib/fairlead');
+  });
+
+  it('is null where it cannot be told', () => {
+    assert.equal(dataOf('data: [1]\n'), null);
+    assert.equal(dataOf('ports: [\n'), null);
+    assert.equal(dataDirectoryIn(join(directory, 'missing.yaml')), null);
   });
 });

@@ -461,6 +461,12 @@ describe('any text', () => {
     value.map((data) => JSON.stringify(data)),
   );
 
+  it('makes one line of a problem, whatever it quotes', () => {
+    const [problem, ...more] = problemsOf('? prots\n\n    |');
+    assert.match(problem!, /^fairlead\.yaml:1:3: prots \|: unknown key; [^\n]*$/);
+    assert.deepEqual(more, []);
+  });
+
   it('is read, or refused with CONFIG_INVALID: never anything else', () => {
     fc.assert(
       fc.property(file, file, (text, included) => {

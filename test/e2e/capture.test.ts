@@ -70,5 +70,7 @@ function rack(name: string, { ports, feed, byCommand }: Load): void {
 /** A budget of DESIGN 9, printed, not asserted: the machine may be busy. */
 function sayReady(t: TestContext, readyMs: number, { daemon }: FedRack): void {
   const { durationMs } = daemon!.journal.find(({ msg }) => msg === 'ready')!;
-  t.diagnostic(`ready in ${Math.round(readyMs)} ms, ${String(durationMs)} of them after the start of node`);
+  t.diagnostic(
+    `ready in ${Math.round(readyMs)} ms, ${String(durationMs)} of them after the start of node`,
+  );
 }

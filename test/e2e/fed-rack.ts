@@ -108,7 +108,9 @@ export class FedRack {
 
   /** Waits until the running daemon has committed all that `parts` tells. */
   async committed(): Promise<void> {
-    const wanted = this.#parts.map((parts) => parts.reduce((sum, [from, to]) => sum + to - from, 0));
+    const wanted = this.#parts.map((parts) =>
+      parts.reduce((sum, [from, to]) => sum + to - from, 0),
+    );
     await untilCommitted(this.data, wanted);
   }
 
@@ -168,7 +170,10 @@ export async function untilCommitted(data: string, wanted: readonly number[]): P
         const bytes = epochs.reduce((sum, one) => sum + one.endOffset - one.firstOffset, 0);
         if (bytes >= bytesWanted) break;
         const last = epochs.at(-1);
-        assert.ok(performance.now() < endMs, `${portName(port)}: ${bytes} of ${bytesWanted} logged`);
+        assert.ok(
+          performance.now() < endMs,
+          `${portName(port)}: ${bytes} of ${bytesWanted} logged`,
+        );
         if (last) await files.changed(uuid, { epoch: last.epoch, seq: last.nextSeq }, 1_000);
         else await sleep(20);
       }

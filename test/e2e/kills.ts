@@ -95,7 +95,9 @@ export async function killAgainAndAgain(
       } finally {
         files.close();
       }
-      say(`kill ${report.kills}: ${rack.bytes} bytes logged, ready in ${Math.round(lastReadyMs)} ms`);
+      say(
+        `kill ${report.kills}: ${rack.bytes} bytes logged, ready in ${Math.round(lastReadyMs)} ms`,
+      );
     }
     await rack.daemon!.stop();
     await rack.verify();

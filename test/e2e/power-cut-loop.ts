@@ -7,4 +7,6 @@ const seed = Number(process.argv[3] ?? Math.floor(Math.random() * 2 ** 32));
 const restarts = Math.max(1, Math.floor(states / 20));
 
 const say = (text: string): void => console.error(text);
-console.log(formatPowerCutReport(await cutPower(states, restarts, { stream: new FedStream(), seed, say })));
+console.log(
+  formatPowerCutReport(await cutPower(states, restarts, { stream: new FedStream(), seed, say })),
+);

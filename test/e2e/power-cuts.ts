@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { openOfflineLog } from '../../src/app/offline-log.ts';
 import { packageRoot } from '../../src/app/package-files.ts';
 import { dataPaths, readDataId } from '../../src/store/data-directory.ts';
-import { openDatabase, schemas, type Schema } from '../../src/store/database.ts';
+import { openDatabase, schemas, type Database, type Schema } from '../../src/store/database.ts';
 import { Meta } from '../../src/store/meta.ts';
 import { listLogFiles } from '../../src/store/log-shelf.ts';
 import type { LogFiles } from '../../src/store/log-files.ts';
@@ -85,7 +85,9 @@ export async function cutPower(
         await restart(rack, directory, { found, wasStopped }, stream, where);
         outcome.restarts++;
       }
-      say(`${where}: ${found.reduce((sum, bytes) => sum + bytes, 0)} bytes, ${JSON.stringify(ages.at(-1))}`);
+      say(
+        `${where}: ${found.reduce((sum, bytes) => sum + bytes, 0)} bytes, ${JSON.stringify(ages.at(-1))}`,
+      );
       rmSync(directory, { recursive: true });
     }
     return {
@@ -200,17 +202,17 @@ function verified(files: LogFiles, where: string): { segments: number } {
 function checkDatabases(data: string, where: string): boolean {
   const { database, log } = dataPaths(data);
   const { state, log: logFile } = schemas(join(packageRoot(), 'migrations'));
-  const check = (path: string, schema: Schema): string | null => {
+  const check = (path: string, schema: Schema): Database => {
     const db = openDatabase(path, schema);
-    try {
-      assert.equal(db.pragma('integrity_check', { simple: true }), 'ok', `${where}: ${path}`);
-      return new Meta(db).get('clean-stop');
-    } finally {
-      db.close();
-    }
+    assert.equal(db.pragma('integrity_check', { simple: true }), 'ok', `${where}: ${path}`);
+    return db;
   };
-  for (const name of listLogFiles(log)) check(join(log, name), logFile);
-  return existsSync(database) && check(database, state) === 'yes';
+  for (const name of listLogFiles(log)) check(join(log, name), logFile).close();
+  if (!existsSync(database)) return false;
+  const db = check(database, state);
+  const wasStopped = new Meta(db).get('clean-stop') === 'yes';
+  db.close();
+  return wasStopped;
 }
 
 /**

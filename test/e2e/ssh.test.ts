@@ -138,7 +138,10 @@ ports:
     });
 
     it('an unknown port gets the nearest name, exit code 3', async () => {
-      for (const args of [['alice@127.0.0.1', 'log', 'bd1'], ['alice:bd1@127.0.0.1', 'log']]) {
+      for (const args of [
+        ['alice@127.0.0.1', 'log', 'bd1'],
+        ['alice:bd1@127.0.0.1', 'log'],
+      ]) {
         const { code, stderr } = await ssh.run(args, { key: 'alice' });
         assert.equal(code, 3, stderr);
         assert.match(stderr, /no port "bd1".*"db1"/);
@@ -236,7 +239,10 @@ ports:
       slow.takesBytes = slowBytes;
       const from = slow.heard.length;
       const paste = numberedLines(PASTE_BYTES);
-      const { code } = await ssh.run(['-tt', 'alice:slow@127.0.0.1'], { key: 'alice', input: paste });
+      const { code } = await ssh.run(['-tt', 'alice:slow@127.0.0.1'], {
+        key: 'alice',
+        input: paste,
+      });
       assert.equal(code, 0);
       await slow.heard.untilLength(from + paste.length);
       assert.ok(slow.heard.bytes.subarray(from).equals(paste));
@@ -251,6 +257,7 @@ ports:
       await slow.heard.untilLength(from + paste.length);
       assert.ok(slow.heard.bytes.subarray(from).equals(paste));
       client.socket.destroy();
+      await nobodyWrites('slow');
     });
 
     it('is refused with a word when the device takes nothing for 5 s; the session stays', async () => {
@@ -299,6 +306,18 @@ ports:
       await client.closed;
       const { stdout } = await daemon.cli(['log', 'slow', '--format', 'jsonl']);
       assert.match(stdout.toString(), /"kind":"detached".*the line fell silent/);
+    });
+
+    it('by a pipe into ssh: goes on viewing, and holds write no longer', async () => {
+      const before = db1.heard.length;
+      const client = ssh.spawn(['alice:db1@127.0.0.1'], { key: 'alice' });
+      client.process.stdin.end('status?\r');
+      await db1.heard.until('status?\r', before);
+      await nobodyWrites('db1');
+      await db1.say('all is well');
+      await client.out.until('all is well');
+      client.process.kill('SIGTERM');
+      await client.exited;
     });
 
     it('has all its input delivered to a slow device first', async () => {

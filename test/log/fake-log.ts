@@ -20,6 +20,8 @@ export class FakeLog implements LogReader {
   readonly records: LogRecord[] = [];
   #next = { epoch: 1, seq: 0, offset: 0 };
   #waiting: (() => void)[] = [];
+  /** The caller may not read what was typed. */
+  withholdsTx = false;
   /** Largest number of records a call of `read` returns. */
   recordsMax = Number.POSITIVE_INFINITY;
 
@@ -50,7 +52,8 @@ export class FakeLog implements LogReader {
     if (name !== undefined && name !== this.name && name !== this.uuid) {
       throw new Fault('PORT_UNKNOWN', `no port "${name}" in the log`);
     }
-    return [{ uuid: this.uuid, name: this.name, epochs: this.#epochs() }];
+    const port: LogPort = { uuid: this.uuid, name: this.name, epochs: this.#epochs() };
+    return [this.withholdsTx ? { ...port, withholdsTx: true } : port];
   }
 
   async locate(_caller: Caller, _uuid: string, place: LogPlace): Promise<LogCursor> {

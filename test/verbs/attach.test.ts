@@ -48,6 +48,7 @@ describe('attach', () => {
     session.say(0, 'up 5 days\r\n');
     await bench.io.when(() => bench.io.output === 'up 5 days\r\n');
     assert.equal(session.typed, '\x05c.uptime\r');
+    await bench.io.when(() => session.gaveUpWrite);
     session.emit({ kind: 'ended', why: 'the port was removed' });
     assert.equal(await done, 5);
     assert.equal(bench.io.errors, 'fairlead: the port was removed\n');

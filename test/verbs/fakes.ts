@@ -209,6 +209,7 @@ export class FakePortSession implements PortSession {
   readonly attached: Attached;
   readonly emit: (event: SessionEvent) => void;
   typed = '';
+  gaveUpWrite = false;
   detachedBecause: string | null = null;
 
   constructor(request: AttachRequest, onEvent: (event: SessionEvent) => void) {
@@ -243,6 +244,10 @@ export class FakePortSession implements PortSession {
 
   async takeOver(): Promise<void> {
     // Nobody else is here.
+  }
+
+  async view(): Promise<void> {
+    this.gaveUpWrite = true;
   }
 
   async sendBreak(): Promise<void> {

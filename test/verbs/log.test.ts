@@ -40,6 +40,15 @@ describe('log', () => {
     assert.deepEqual(await lines(local, '--since', '12:59'), ['line 299', 'line 300']);
   });
 
+  it('refuses --tx to whom what was typed is withheld, and only that', async () => {
+    const bench = hours();
+    bench.log.withholdsTx = true;
+    assert.equal(await bench.run('log', 'db1', '--tx'), 4);
+    assert.match(bench.io.errors, /may not read what was typed on db1 \(right "tx"\)/);
+    assert.equal(bench.io.output, '');
+    assert.equal(await bench.run('log', 'db1'), 0);
+  });
+
   it('prints raw exactly what came, also on a terminal', async () => {
     const bench = new Bench();
     bench.log.rx(NOW_US, '\x1b[6n\xff').rx(NOW_US, Buffer.from([0xff, 0x00, 0x0d, 0x0a]));

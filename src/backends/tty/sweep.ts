@@ -20,6 +20,12 @@ export interface Swept {
 
 /** Interval of the sweep: at 115,200 baud a tty, which holds 20 kB, then has about 115 bytes. */
 export const SWEEP_MS = 10;
+/**
+ * With more active lines than this each is swept half as often: a read then brings twice the bytes,
+ * which saves a third of the capture thread's CPU. See docs/decisions/0003.
+ */
+const MANY_LINES = 32;
+const MANY_SWEEP_MS = 20;
 /** n_tty gives at most about 4 KB a read: this much and there is probably more. */
 export const FULL_READ_BYTES = 4_000;
 /** Reads of one line before the others get their turn. */
@@ -62,10 +68,7 @@ export class Sweep {
    * `afterReads` is called once after each sweep or lone read that brought bytes: `Spool.publish`.
    * `isBehind`: floods are not read while it says so, `Spool.isBehind`.
    */
-  constructor(
-    afterReads: () => void = () => undefined,
-    isBehind: () => boolean = () => false,
-  ) {
+  constructor(afterReads: () => void = () => undefined, isBehind: () => boolean = () => false) {
     this.#afterReads = afterReads;
     this.#isBehind = isBehind;
   }
@@ -184,10 +187,16 @@ export class Sweep {
   }
 
   #startTimer(): void {
-    this.#timer ??= setInterval(() => this.#sweepAll(), SWEEP_MS);
+    this.#timer ??= setTimeout(this.#sweepAll, this.#intervalMs());
   }
 
-  #sweepAll(): void {
+  /** Floods that are held off ask more often whether they may go on. */
+  #intervalMs(): number {
+    return this.#active.size > MANY_LINES && this.#held.size === 0 ? MANY_SWEEP_MS : SWEEP_MS;
+  }
+
+  readonly #sweepAll = (): void => {
+    this.#timer = null;
     let bytes = 0;
     for (const member of this.#active) bytes += member.sweep();
     if (bytes > 0) this.#afterReads();
@@ -196,11 +205,8 @@ export class Sweep {
       this.#held.clear();
       for (const again of held) again();
     }
-    if (this.#active.size === 0 && this.#held.size === 0 && this.#timer !== null) {
-      clearInterval(this.#timer);
-      this.#timer = null;
-    }
-  }
+    if (this.#active.size > 0 || this.#held.size > 0) this.#startTimer();
+  };
 }
 
 /** Reads again while reads come back full, within the line's turn. Returns the bytes read. */

@@ -78,7 +78,10 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     if (last !== null) return;
     // Stopped first: a byte is sent before it is written down. But it may be waiting for a reader
     // that never reads again, so it is not asked for long, and not asked to end.
-    await Promise.race([qmp?.execute('stop').catch(() => undefined), sleep(2_000, undefined, { ref: false })]);
+    await Promise.race([
+      qmp?.execute('stop').catch(() => undefined),
+      sleep(2_000, undefined, { ref: false }),
+    ]);
     if (!hasEnded(child)) child.kill('SIGKILL');
     await exited;
     process.off('exit', endWithUs);
