@@ -8,7 +8,8 @@ import { openLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 import { Feeder } from '../bench/feeder.ts';
 import { fairleadConfig, portName } from '../bench/subjects.ts';
 import { cli, Daemon, scratchDirectory, type DaemonOptions } from './daemon.ts';
-import { FedStream, StreamCheck, type Part } from './fed-stream.ts';
+import type { FedStream } from './fed-stream.ts';
+import { StreamCheck, type Part } from './fed-stream.ts';
 
 /** A safety net for what never comes, not a limit to test against. */
 const NEVER_MS = 120_000;

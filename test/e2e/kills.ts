@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { percentile } from '../bench/row.ts';
 import { LINE_RATE } from '../bench/feeder.ts';
 import { FedRack, RackReader } from './fed-rack.ts';
-import { FedStream } from './fed-stream.ts';
+import type { FedStream } from './fed-stream.ts';
 
 export interface KillLoad {
   name: string;

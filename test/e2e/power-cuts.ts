@@ -22,7 +22,8 @@ import {
 import { percentile } from '../bench/row.ts';
 import { cli, Daemon } from './daemon.ts';
 import { FedRack, untilCommitted } from './fed-rack.ts';
-import { FedStream, StreamCheck, type Part } from './fed-stream.ts';
+import type { FedStream } from './fed-stream.ts';
+import { StreamCheck, type Part } from './fed-stream.ts';
 
 export interface PowerCutReport {
   states: number;
