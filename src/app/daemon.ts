@@ -110,7 +110,7 @@ export class Daemon {
     this.#authorizer = createAuthorizer(this.#users(), this.#settings.roles);
     const sweep = new Sweep(
       () => this.#spool.publish(),
-      () => this.#spool.isBehind(),
+      () => this.#spool.isBehind(performance.now()),
     );
     const backendServices: BackendServices = { libc, sweep, clock: this.#clock, journal };
     this.#rack = new Rack({

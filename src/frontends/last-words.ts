@@ -7,7 +7,8 @@ export const LAST_WORDS_MS = 2_000;
  * What becomes of a program's session when its client has sent all it wanted and still listens (a
  * half-close: `echo x | nc`, `echo x | ssh -W db1:1`). Write goes to the next in turn at once,
  * behind the input already given. A serial line never ends by itself, so the session does: when the
- * device took the input, and then was silent for 2 s, and the client has all that came.
+ * device took the input, and then was silent for 2 s, and the client has all that came. A client that
+ * ended its input without a byte (`nc host port </dev/null`) is a listener and stays.
  */
 export class LastWords {
   readonly #silenceMs: number;
@@ -15,6 +16,7 @@ export class LastWords {
   #timer: NodeJS.Timeout | null = null;
   /** Pieces of output that the client did not take yet. */
   #unwritten = 0;
+  #hasInput = false;
   #isAwaited = false;
   #isOver = false;
 
@@ -35,9 +37,15 @@ export class LastWords {
     };
   }
 
+  /** The client sent something. */
+  gaveInput(): void {
+    this.#hasInput = true;
+  }
+
   /** The client ended its input. */
   async inputEnded(session: BinarySession): Promise<void> {
     await session.view?.();
+    if (!this.#hasInput) return;
     await session.inputDelivered?.();
     this.#isAwaited = true;
     this.#wait();

@@ -40,9 +40,9 @@ export interface OwnedSpool extends Spool {
   /**
    * True while more waits for the store than it should, and it does commit: who reads a flood does
    * better to wait than to have the spool lose the oldest of it. Never for long when the store is
-   * stuck: then the newest bytes are worth more.
+   * stuck: then the newest bytes are worth more. `nowMs` is of a clock that never steps.
    */
-  isBehind(): boolean;
+  isBehind(nowMs: number): boolean;
   /**
    * After the last append and the last commit, the reader closed: says in the file that no read was
    * cut short. If all is committed, the file gives back its room. What is appended later is dropped.
@@ -141,9 +141,8 @@ class BlockSpool implements OwnedSpool {
     this.#control.publish(this.#blocks.publishedBytes);
   }
 
-  isBehind(): boolean {
+  isBehind(nowMs: number): boolean {
     if (this.#control.waitingBytes() < BEHIND_SHARE * this.bytes) return false;
-    const nowMs = performance.now();
     const commits = this.#control.commits();
     if (commits !== this.#seenCommits) {
       this.#seenCommits = commits;

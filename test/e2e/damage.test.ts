@@ -171,6 +171,21 @@ describe('a log file', () => {
     assert.match(stdout, new RegExp(`^damage: ${name}: `, 'm'));
   });
 
+  it('that a power cut caught before its first transaction is no damage, and used', async () => {
+    const directory = takeOut(stopped, 'unborn-log');
+    const [, path] = logFileOf(directory);
+    const unborn = path.replace('.db', '-2.db');
+    writeFileSync(unborn, '');
+    assert.equal((await verify(directory)).code, 0);
+    daemon = await serve(directory);
+    await captureMore(directory, stopped, { isNewEpoch: false });
+    await daemon.stop();
+    assert.ok(statSync(unborn).size > 0);
+    const { code, stdout } = await verify(directory);
+    assert.equal(code, 0, stdout);
+    for (const port of stopped.ports.keys()) checkWhole(port, recordsOf(directory, port));
+  });
+
   it('that a power cut caught half changed is rolled back', async () => {
     const directory = takeOut(stopped, 'half-changed');
     const [, path] = logFileOf(directory);

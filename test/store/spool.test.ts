@@ -40,6 +40,34 @@ for (const memory of MEMORIES) {
       });
     });
 
+    it('is behind while much waits and commits go on, not when they have stopped', async () => {
+      await using(memory, {}, (bench) => {
+        const port = portOf(bench, 1);
+        const payload = Buffer.alloc(PAYLOAD_BYTES_MAX);
+        let seq = 0;
+        const fill = (): void => {
+          for (let i = 0; i < bench.spool.bytes / BLOCK_BYTES / 2; i++) {
+            port.append('rx', seq, seq * payload.length, 0, payload);
+            seq++;
+          }
+          bench.spool.publish();
+        };
+        assert.equal(bench.spool.isBehind(0), false, 'empty');
+        fill();
+        bench.takeAll();
+        bench.reader.committed();
+        assert.equal(bench.spool.isBehind(1_000), false, 'all taken');
+        fill();
+        assert.equal(bench.spool.isBehind(2_000), true);
+        assert.equal(bench.spool.isBehind(6_999), true);
+        assert.equal(bench.spool.isBehind(7_000), false, 'no commit for 5 s');
+        bench.takeAll();
+        bench.reader.committed();
+        fill();
+        assert.equal(bench.spool.isBehind(8_000), true, 'commits go on');
+      });
+    });
+
     it('logs nothing of a read that found nothing, hung up, or threw', async () => {
       await using(memory, {}, (bench) => {
         const port = portOf(bench, 1);

@@ -44,6 +44,7 @@ export function serveRawClient(
       return;
     }
     isFirstChunk = false;
+    lastWords.gaveInput();
     await session!.input(bytes);
     socket.resume();
   }

@@ -62,6 +62,7 @@ export async function openDirectChannel(
 
   function pass(bytes: Buffer): void {
     channel!.pause();
+    lastWords.gaveInput();
     session
       .input(bytes)
       .catch((err: unknown) =>
