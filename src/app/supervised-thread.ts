@@ -6,6 +6,8 @@ import type { Journal } from '../core/clock.ts';
 export const BEAT_EVERY_MS = 500;
 const SILENT_MS_MAX = 5_000;
 const CHECK_EVERY_MS = 500;
+/** Short-lived frames and pages: V8's default of 48 MB would all be touched before it is used again. */
+const YOUNG_GENERATION_MB = 16;
 const RESPAWN_DELAYS_MS = [50, 500, 2_000, 5_000];
 /** A thread that lived this long starts its delays afresh. */
 const STEADY_MS = 60_000;
@@ -56,6 +58,7 @@ export class SupervisedThread {
     const worker = new Worker(this.#file, {
       workerData: { ...start.workerData, beat },
       transferList: start.transfer,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
     this.#worker = worker;
     worker.on('error', (error) => {

@@ -33,14 +33,23 @@ const READS_PER_TURN_MAX = 16;
 /** A line with nothing to read for this many sweeps waits in the poller again. */
 const EMPTY_SWEEPS_MAX = 3;
 
+/** A watched line with more reads than this within a sweep's time streams: nobody waits for an echo. */
+const READS_AT_ONCE_MAX = 4;
+
 /**
  * idle: waits in the poller. swept: read every 10 ms. flood: gave a full read in a sweep, so it is
- * read at every poller event until it slows. immediate: read at every poller event, always.
+ * read at every poller event until it slows. immediate: read at every poller event; swept while it
+ * streams, as each read would go to each session by itself.
  */
 type Mode = 'idle' | 'swept' | 'flood' | 'immediate' | 'left';
 
 interface Member extends Swept {
   mode: Mode;
+  /** Is `immediate` when it is quiet. */
+  isWatched: boolean;
+  /** In mode immediate: reads since then, and when that was. */
+  readsAtOnce: number;
+  readsSinceMs: number;
   emptySweeps: number;
   /** Read since the last sweep, in mode flood. */
   floodBytes: number;
@@ -119,6 +128,9 @@ export class Sweep {
 
     const member: Member = {
       mode: 'idle',
+      isWatched: false,
+      readsAtOnce: 0,
+      readsSinceMs: 0,
       emptySweeps: 0,
       floodBytes: 0,
       isFull: false,
@@ -136,6 +148,9 @@ export class Sweep {
         if (hasLeft()) return;
         member.isFull = count >= FULL_READ_BYTES;
         if (member.mode === 'idle') {
+          member.mode = member.isFull ? 'flood' : 'swept';
+          activate();
+        } else if (member.mode === 'immediate' && streams(member)) {
           member.mode = member.isFull ? 'flood' : 'swept';
           activate();
         }
@@ -160,19 +175,20 @@ export class Sweep {
           line.arm();
         } else if (count > 0) {
           member.emptySweeps = 0;
-        } else if (++member.emptySweeps >= EMPTY_SWEEPS_MAX) {
-          member.mode = 'idle';
+        } else if (++member.emptySweeps >= (member.isWatched ? 1 : EMPTY_SWEEPS_MAX)) {
+          member.mode = member.isWatched ? 'immediate' : 'idle';
           rest();
         }
         return count;
       },
 
       readAtOnce: (isImmediate) => {
-        if (hasLeft() || isImmediate === (member.mode === 'immediate')) return;
+        if (hasLeft() || isImmediate === member.isWatched) return;
+        member.isWatched = isImmediate;
         if (isImmediate) {
           member.mode = 'immediate';
           rest();
-        } else {
+        } else if (member.mode === 'immediate') {
           member.mode = 'swept';
           activate();
         }
@@ -207,6 +223,16 @@ export class Sweep {
     }
     if (this.#active.size > 0 || this.#held.size > 0) this.#startTimer();
   };
+}
+
+/** Counts a read of a watched line; true when there were too many in a sweep's time. */
+function streams(member: Member): boolean {
+  const nowMs = performance.now();
+  if (nowMs - member.readsSinceMs > SWEEP_MS) {
+    member.readsSinceMs = nowMs;
+    member.readsAtOnce = 0;
+  }
+  return ++member.readsAtOnce > READS_AT_ONCE_MAX;
 }
 
 /** Reads again while reads come back full, within the line's turn. Returns the bytes read. */
