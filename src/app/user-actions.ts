@@ -39,6 +39,7 @@ export function userActions(storage: UserStorage): UserActions {
       const user = await find(storage, name);
       await storage.change({ put: { ...user, password: await hashPassword(password) } });
     },
+    hash: hashPassword,
     async list() {
       const { databaseUsers, fileUsers } = await storage.change({});
       const listed = (user: User, source: 'file' | 'database') => ({
@@ -68,7 +69,10 @@ async function find(storage: UserStorage, name: string): Promise<User> {
   const user = databaseUsers.find((candidate) => sameName(candidate.name, name));
   if (user) return user;
   if (fileUsers.some((candidate) => sameName(candidate.name, name))) {
-    throw new Fault('USAGE', `"${name}" is a user of the configuration file: change it there`);
+    throw new Fault(
+      'USAGE',
+      `"${name}" is a user of the configuration file: change it there; "fairlead user hash" makes a password's line`,
+    );
   }
   const names = databaseUsers.map((candidate) => candidate.name);
   throw new Fault('NOT_FOUND', `there is no user "${name}"${didYouMean(name, names)}`);

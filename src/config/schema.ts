@@ -255,7 +255,7 @@ export const defaultsSchema = map(
   laterPortKeys,
 );
 
-const passwordText = 'a hash made by "fairlead user passwd", $scrypt$ln=15,r=8,p=1$...$...';
+const passwordText = 'a hash made by "fairlead user hash", $scrypt$ln=15,r=8,p=1$...$...';
 const passwordHash = text(passwordText, (given) =>
   parsePasswordHash(given)
     ? { value: given }
@@ -289,7 +289,7 @@ export const userSchema = map('a map with role, ports and keys or a password', {
   keysFile: path.optional().describe('A file with more public keys, one on each line.'),
   password: passwordHash
     .optional()
-    .describe('Hash of the password, as `fairlead user passwd` prints it; never the password.'),
+    .describe('Hash of the password, as `fairlead user hash` prints it; never the password.'),
   passwordFile: path.optional().describe('A file with that hash, instead of `password`.'),
   unix: checkedText('the name of a unix user', (word) =>
     /^[A-Za-z0-9_][A-Za-z0-9._$-]{0,63}$/.test(word),

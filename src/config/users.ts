@@ -159,7 +159,7 @@ function passwordInFile(entry: Entry, context: UserContext): string | null {
   if (!file) return null;
   const hash = file.text.trim();
   if (parsePasswordHash(hash)) return hash;
-  const text = `this is no scrypt hash; expected one line made by "fairlead user passwd" (${file.namedAt})`;
+  const text = `this is no scrypt hash; expected one line made by "fairlead user hash" (${file.namedAt})`;
   context.problems.push({ file: file.path, line: 1, column: 1, severity: 'error', text });
   return null;
 }

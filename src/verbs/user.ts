@@ -8,7 +8,7 @@ import type { ParsedVerb, UserActions, UserListing, Verb, VerbContext } from './
 export const userVerb: Verb = {
   name: 'user',
   summary: 'adds, lists and removes users, and sets passwords',
-  usage: 'add NAME | passwd NAME | remove NAME | list',
+  usage: 'add NAME | passwd NAME | remove NAME | list | hash',
   args: ['<action>', '[name]'],
   right: 'admin',
   where: 'local',
@@ -25,6 +25,7 @@ export const userVerb: Verb = {
   details: [
     'Users are kept in the state database; those of the configuration file win and are changed there.',
     'A password is asked for twice and not shown. "add" asks for one unless it was given a key.',
+    '"hash" prints what belongs after "password:" in the configuration file.',
   ],
   examples: [
     {
@@ -32,6 +33,7 @@ export const userVerb: Verb = {
       does: 'asks for a password',
     },
     { command: 'fairlead user passwd bob', does: 'a new one' },
+    { command: 'fairlead user hash', does: 'for a user of the configuration file' },
     { command: 'fairlead user list', does: 'all users, wherever they are kept' },
   ],
   async run(context, parsed) {
@@ -47,6 +49,11 @@ export const userVerb: Verb = {
         await users.passwd(where, user, await newPassword(context.io, parsed, user));
         return 0;
       }
+      case 'hash':
+        await context.io.write(
+          `${await users.hash(await newPassword(context.io, parsed, 'a user'))}\n`,
+        );
+        return 0;
       case 'remove':
         await users.remove(where, named(action, name));
         return 0;
@@ -61,7 +68,7 @@ export const userVerb: Verb = {
         return 0;
       }
       default:
-        throw new Fault('USAGE', `user: "${action}" is not add, passwd, remove or list`);
+        throw new Fault('USAGE', `user: "${action}" is not add, passwd, remove, list or hash`);
     }
   },
 };

@@ -106,6 +106,8 @@ export interface UserActions {
   /** @throws Fault NOT_FOUND. */
   passwd(options: GlobalOptions, name: string, password: string): Promise<void>;
   list(options: GlobalOptions): Promise<UserListing[]>;
+  /** What the configuration file takes for this password; changes nothing. */
+  hash(password: string): Promise<string>;
   /** @throws Fault NOT_FOUND. */
   remove(options: GlobalOptions, name: string): Promise<void>;
 }

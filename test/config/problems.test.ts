@@ -215,11 +215,11 @@ const table: [string, string, string[]][] = [
     `users:\n  a: { role: view, keys: [ssh-ed25519 AAAA], password: hunter2 }\n  b: { role: view, keys: ['from="x" ${ED25519_KEY}'], password: 12345 }\n  c: { role: view, keys: [${RSA_1024_KEY}], password: $scrypt$x }\n  d: { role: view, keys: ${ED25519_KEY} }\n`,
     [
       `2:27: users.a.keys[1]: the key is cut or damaged; expected ${KEY}`,
-      '2:56: users.a.password: this is no scrypt hash; expected a hash made by "fairlead user passwd", $scrypt$ln=15,r=8,p=1$...$...',
+      '2:56: users.a.password: this is no scrypt hash; expected a hash made by "fairlead user hash", $scrypt$ln=15,r=8,p=1$...$...',
       `3:27: users.b.keys[1]: options in front of a key (from) are not taken; use from: and role: of the user; expected ${KEY}`,
-      `3:${27 + 'from="x" '.length + ED25519_KEY.length + '"", password: '.length + 1}: users.b.password: this does not fit; expected a hash made by "fairlead user passwd", $scrypt$ln=15,r=8,p=1$...$...`,
+      `3:${27 + 'from="x" '.length + ED25519_KEY.length + '"", password: '.length + 1}: users.b.password: this does not fit; expected a hash made by "fairlead user hash", $scrypt$ln=15,r=8,p=1$...$...`,
       `4:27: users.c.keys[1]: the RSA key has only 1024 bits; expected ${KEY}`,
-      `4:${27 + RSA_1024_KEY.length + '], password: '.length}: users.c.password: this hash is damaged; expected a hash made by "fairlead user passwd", $scrypt$ln=15,r=8,p=1$...$...`,
+      `4:${27 + RSA_1024_KEY.length + '], password: '.length}: users.c.password: this hash is damaged; expected a hash made by "fairlead user hash", $scrypt$ln=15,r=8,p=1$...$...`,
       `5:26: users.d.keys: "${ED25519_KEY.slice(0, 59)}... does not fit; expected a list of public keys`,
     ],
   ],
@@ -350,10 +350,10 @@ describe('problems of a configuration', () => {
         'fairlead.yaml:2:30: users.a.keysFile: "a.pub" cannot be read: permission denied; expected a readable file with public keys',
         'fairlead.yaml:2:51: users.a.passwordFile: "a.pw" cannot be read: no such file or directory; expected a readable file with the hash of a password',
         'fairlead.yaml:4:20: users.c.passwordFile: there is a password, too; expected one of the two',
-        'fairlead.yaml:4:50: users.c.password: this is no scrypt hash; expected a hash made by "fairlead user passwd", $scrypt$ln=15,r=8,p=1$...$...',
+        'fairlead.yaml:4:50: users.c.password: this is no scrypt hash; expected a hash made by "fairlead user hash", $scrypt$ln=15,r=8,p=1$...$...',
         'b.pub:3:1: DSA keys (ssh-dss) are too weak; expected ' +
           `${KEY} (keysFile of b, fairlead.yaml:3:30)`,
-        'b.pw:1:1: this is no scrypt hash; expected one line made by "fairlead user passwd" (passwordFile of b, fairlead.yaml:3:51)',
+        'b.pw:1:1: this is no scrypt hash; expected one line made by "fairlead user hash" (passwordFile of b, fairlead.yaml:3:51)',
       ],
     );
   });

@@ -298,6 +298,7 @@ export class FakeLocal implements LocalActions {
   readonly users: LocalActions['users'] = {
     add: async (_where, user) => void this.#ask('add', user),
     passwd: async (_where, name, password) => void this.#ask('passwd', { name, password }),
+    hash: async (password) => `hash of ${password}`,
     list: async () => [
       {
         name: 'bob',

@@ -179,6 +179,14 @@ describe('user', () => {
     }
   });
 
+  it('hash: prints what the configuration file takes, and changes nothing', async () => {
+    const bench = new Bench();
+    bench.io.type('secret\n').type(null);
+    assert.equal(await bench.run('user', 'hash', '--password-stdin'), 0);
+    assert.equal(bench.io.output, 'hash of secret\n');
+    assert.deepEqual(bench.local.asked, []);
+  });
+
   it('passwd: takes the first line of the input', async () => {
     for (const input of ['pass word\nmore\n', 'pass word\r\n', 'pass word']) {
       const bench = new Bench();
