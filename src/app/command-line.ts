@@ -1,7 +1,7 @@
 import { createReadStream, existsSync } from 'node:fs';
 import { createAuthorizer, LOCAL_ADMIN } from '../auth/authorizer.ts';
 import type { Journal } from '../core/clock.ts';
-import { exitCodeOf, Fault } from '../core/fault.ts';
+import { EXIT, exitCodeOf, Fault } from '../core/fault.ts';
 import type { LogReader } from '../core/log-reader.ts';
 import { runRemote } from '../frontends/control/client.ts';
 import { createLogReader } from '../log/service.ts';
@@ -10,6 +10,7 @@ import { planVerb, runVerb } from '../verbs/run-verb.ts';
 import { findDataDirectory } from './find-data.ts';
 import { localActions } from './local-actions.ts';
 import { openOfflineLog } from './offline-log.ts';
+import { packageVersion } from './package-files.ts';
 import type { ProcessContext } from './process-context.ts';
 import { findControlSocket } from './runtime-paths.ts';
 import { SystemClock } from './system-clock.ts';
@@ -21,6 +22,10 @@ import { terminalIo } from './terminal-io.ts';
  */
 export async function runCommandLine(context: ProcessContext): Promise<number> {
   const { argv, terminal } = context;
+  if (argv[0] === '--version' || argv[0] === '-V') {
+    terminal.stdout.write(`fairlead ${packageVersion()}\n`);
+    return EXIT.ok;
+  }
   const plan = planVerb(argv);
   try {
     if (plan.place === 'daemon') {

@@ -33,17 +33,6 @@ export interface AuditRow {
   detail: string;
 }
 
-/** What the rest of the process asks of the store thread. app/ carries it across. */
-export interface LogStore {
-  registerPorts(ports: readonly PortRegistration[]): Promise<RegisteredPort[]>;
-  /** Fire and forget: written with the next commit. */
-  audit(row: AuditRow): void;
-  /** First session number not used yet in this data directory. */
-  readonly nextSession: number;
-  /** Commits everything spooled so far. */
-  flush(): Promise<void>;
-}
-
 /**
  * Visits spooled entries of one port in seq order. Scalars instead of objects: this runs for every
  * read of every port. `memory` is valid only during the call.

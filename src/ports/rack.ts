@@ -26,7 +26,7 @@ export interface RackOptions {
   audit: (row: AuditRow) => void;
   /** The payload of a record (log/frame.ts), for all kinds but rx. */
   encodeBody: (body: RecordBody) => Uint8Array;
-  /** First session number not used yet in this data directory (LogStore.nextSession). */
+  /** First session number not used yet in this data directory. */
   nextSession: number;
   /** Real ones unless a test says otherwise. */
   timers?: Timers;

@@ -106,11 +106,6 @@ export function versionOf(db: Database): number {
   return db.pragma('user_version', { simple: true }) as number;
 }
 
-/** The newest version of a schema this Fairlead knows. */
-export function newestVersion(schema: Schema): number {
-  return listMigrations(schema.migrations).length;
-}
-
 /**
  * Looks at every page. Takes a fraction of a second for 64 MB.
  * @throws an error that `isCorruption` knows.
