@@ -1,54 +1,103 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { openSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { Readable, type Duplex } from 'node:stream';
+import { Duplex, Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ReadStream, WriteStream } from 'node:tty';
 import ssh2, { type Client } from 'ssh2';
-import { freeTcpPort } from '../e2e/daemon.ts';
+import { freeTcpPort, MAIN } from '../e2e/daemon.ts';
 import { compileC } from '../support/compile-c.ts';
 import { Feeder, LINE_RATE, verifyStream } from './feeder.ts';
 import { residentBytes } from './process-usage.ts';
 import { megabytes, percentile, type Bench, type Row } from './row.ts';
-import { fairlead, floor, portName, subjectDirectory, type Subject } from './subjects.ts';
+import { fairlead, floor, portName, subjectDirectory } from './subjects.ts';
+import type { FairleadOptions, Subject } from './subjects.ts';
 
 const BUSY_PORTS = 47;
 const READERS = 50;
 
-export const SESSION_ROWS: readonly Row[] = [
+/** A way in, opened on the first port. */
+interface EchoDoor {
+  name: string;
+  what: string;
+  options(directory: string): Promise<FairleadOptions>;
+  /** `directory`: the one the options were made for. */
+  open(options: FairleadOptions, directory: string): Promise<Duplex>;
+}
+
+const ECHO_DOORS: readonly EchoDoor[] = [
   {
     name: 'echo-raw',
-    what: 'keystroke echo over raw TCP, 47 other ports busy',
-    async measure(bench) {
-      const rawBase = await freeTcpPort();
-      const open = (): Promise<Socket> => dial(rawBase + 1);
-      const ours = await echoTimes(bench, fairlead({ rawBase }), open);
-      return [echoLine('raw TCP', ours, await floorEcho(bench))];
-    },
+    what: 'raw TCP',
+    options: async () => ({ rawBase: await freeTcpPort() }),
+    open: ({ rawBase }) => dial(rawBase! + 1),
   },
   {
     name: 'echo-ssh',
-    what: 'keystroke echo over SSH, 47 other ports busy',
-    async measure(bench) {
-      const sshTcpPort = await freeTcpPort();
-      const keys = ssh2.utils.generateKeyPairSync('ed25519');
-      let client: Client | null = null;
-      const open = async (): Promise<Duplex> => {
-        client = await login(sshTcpPort, `bench:${portName(0)}`, keys.private);
-        return new Promise((resolve, reject) =>
-          client!.shell({ term: 'dumb' }, (error, channel) =>
-            error ? reject(error) : resolve(channel),
-          ),
-        );
-      };
-      try {
-        const ours = await echoTimes(bench, fairlead({ sshTcpPort, key: keys.public }), open);
-        return [echoLine('SSH', ours, await floorEcho(bench))];
-      } finally {
-        (client as Client | null)?.end();
-      }
+    what: 'SSH',
+    options: async () => ({ sshTcpPort: await freeTcpPort(), key: SSH_KEYS.public }),
+    async open({ sshTcpPort }) {
+      const client = await login(sshTcpPort!, `bench:${portName(0)}`, SSH_KEYS.private);
+      const channel = await new Promise<Duplex>((resolve, reject) =>
+        client.shell({ term: 'dumb' }, (error, shell) => (error ? reject(error) : resolve(shell))),
+      );
+      channel.once('close', () => client.end());
+      return channel;
     },
   },
+  {
+    name: 'echo-telnet',
+    what: 'telnet',
+    options: async () => ({ telnetBase: await freeTcpPort() }),
+    open: ({ telnetBase }) => dial(telnetBase! + 1),
+  },
+  {
+    name: 'echo-cli',
+    what: '`fairlead attach` in a pipe',
+    options: async () => ({}),
+    async open(_options, directory) {
+      const config = join(directory, 'fairlead.yaml');
+      const child = spawn(process.execPath, [MAIN, 'attach', portName(0), '--config', config], {
+        stdio: ['pipe', 'pipe', 'inherit'],
+      });
+      const duplex = Duplex.from({ readable: child.stdout, writable: child.stdin });
+      duplex.once('close', () => child.kill());
+      return duplex;
+    },
+  },
+  {
+    name: 'echo-expose',
+    what: 'an exposed pty',
+    options: async (directory) => ({ exposePath: join(directory, 'exposed') }),
+    async open({ exposePath }) {
+      const descriptor = openSync(exposePath!, 'r+');
+      const input = new ReadStream(descriptor);
+      const output = new WriteStream(descriptor);
+      return Duplex.from({ readable: input, writable: output });
+    },
+  },
+];
+
+const SSH_KEYS = ssh2.utils.generateKeyPairSync('ed25519');
+
+const ECHO_ROWS: readonly Row[] = ECHO_DOORS.map((door) => ({
+  name: door.name,
+  what: `keystroke echo, ${door.what}, 47 other ports busy`,
+  async measure(bench) {
+    const options = await door.options(bench.directory);
+    const directory = subjectDirectory(bench.directory, { name: 'Fairlead' });
+    const ours = await echoTimes(bench, fairlead(options), directory, () =>
+      door.open(options, directory),
+    );
+    return [echoLine(door.what, ours, await floorEcho(bench))];
+  },
+}));
+
+export const SESSION_ROWS: readonly Row[] = [
+  ...ECHO_ROWS,
   {
     name: 'readers50',
     what: '50 raw readers of one port, one of which never reads',
@@ -65,6 +114,7 @@ export const SESSION_ROWS: readonly Row[] = [
 async function echoTimes(
   bench: Bench,
   subject: Subject,
+  directory: string,
   open: () => Promise<Duplex>,
 ): Promise<number[]> {
   bench.say(`${subject.name}: echo ...`);
@@ -72,7 +122,6 @@ async function echoTimes(
   const lines = createInterface({ input: device.stdout });
   const [path] = (await once(lines, 'line')) as [string];
   const feeder = await Feeder.start(BUSY_PORTS);
-  const directory = subjectDirectory(bench.directory, subject);
   const running = await subject.start([path, ...feeder.paths], directory);
   try {
     const session = await open();
@@ -115,7 +164,9 @@ async function typeKeys(session: Duplex, count: number): Promise<number[]> {
 
 async function floorEcho(bench: Bench): Promise<number[]> {
   const tcpPort = await freeTcpPort();
-  return echoTimes(bench, floor(tcpPort), () => dial(tcpPort));
+  const subject = floor(tcpPort);
+  const directory = subjectDirectory(bench.directory, subject);
+  return echoTimes(bench, subject, directory, () => dial(tcpPort));
 }
 
 function echoLine(door: string, ours: readonly number[], base: readonly number[]) {

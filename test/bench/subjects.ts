@@ -26,6 +26,10 @@ export interface RunningSubject {
 export interface FairleadOptions {
   /** Raw doors at base + n, port number one first. */
   rawBase?: number;
+  /** The same for telnet doors, which ask no login. */
+  telnetBase?: number;
+  /** Where the first port is exposed as a local pty. */
+  exposePath?: string;
   sshTcpPort?: number;
   /** An OpenSSH public key for the user `bench`. */
   key?: string;
@@ -64,30 +68,30 @@ export function portName(index: number): string {
 export function fairleadConfig(
   paths: readonly string[],
   directory: string,
-  { rawBase, sshTcpPort, key }: FairleadOptions = {},
+  { rawBase, telnetBase, exposePath, sshTcpPort, key }: FairleadOptions = {},
 ): string {
   return JSON.stringify({
     data: join(directory, 'data'),
     listen: {
       ...(sshTcpPort === undefined ? {} : { ssh: `127.0.0.1:${sshTcpPort}` }),
-      ...(rawBase === undefined
-        ? {}
-        : {
-            raw: {
-              ...{ host: '127.0.0.1', base: rawBase },
-              ...{ auth: 'none', allow: ['127.0.0.1/32'], as: 'bench' },
-            },
-          }),
+      ...(rawBase === undefined ? {} : { raw: { base: rawBase, ...NO_LOGIN } }),
+      ...(telnetBase === undefined ? {} : { telnet: { base: telnetBase, ...NO_LOGIN } }),
     },
     users: { bench: { role: 'operator', ports: ['*'], keys: key === undefined ? [] : [key] } },
     ports: Object.fromEntries(
       paths.map((path, index) => [
         portName(index),
-        { ...(index < 999 ? { n: index + 1 } : {}), device: path },
+        {
+          ...(index < 999 ? { n: index + 1 } : {}),
+          device: path,
+          ...(index === 0 && exposePath !== undefined ? { expose: exposePath } : {}),
+        },
       ]),
     ),
   });
 }
+
+const NO_LOGIN = { host: '127.0.0.1', auth: 'none', allow: ['127.0.0.1/32'], as: 'bench' };
 
 /** The C logger: the floor. `relayTcpPort` joins a TCP client with the first tty. */
 export function floor(relayTcpPort = 0): Subject {
@@ -174,7 +178,7 @@ export function installedPeers(): Subject[] {
 }
 
 /** A directory for one subject in one row. */
-export function subjectDirectory(parent: string, subject: Subject): string {
+export function subjectDirectory(parent: string, subject: Pick<Subject, 'name'>): string {
   const directory = join(parent, subject.name.replaceAll(' ', '-'));
   mkdirSync(directory, { recursive: true });
   return directory;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compileC } from '../../support/compile-c.ts';
-import { guestImage } from './image.ts';
+import { grubImage, linuxImage, xenImage } from './image.ts';
 
 /** A real machine's serial line: Linux under QEMU, without KVM. Start one at a time. */
 export interface Guest {
@@ -31,30 +31,32 @@ export interface Guest {
 
 export interface GuestOptions {
   serial: 'unix' | 'pty';
+  /**
+   * `xen`: Debian's hypervisor on com1, with the same Linux as its dom0 on hvc0. `grub`: a boot
+   * loader's menu on the line, which nobody has to leave.
+   */
+  machine?: 'linux' | 'xen' | 'grub';
   /** More words for the kernel's command line: `panic=5`, `guest.die=2`. */
   append?: string;
 }
 
-const MEMORY_MIB = 192;
 /** A safety net: a guest boots in some ten seconds without KVM. */
 const PATIENCE_MS = 120_000;
 
 /** Boots a guest of the project's own, stopped before its first instruction. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
-  const image = guestImage();
+  const machineArguments = argumentsOf(options.machine ?? 'linux', options.append ?? '');
   const directory = mkdtempSync(join(tmpdir(), 'fairlead-guest-'));
   const logFile = join(directory, 'serial.log');
   const socket = join(directory, 'serial.sock');
   const qmpSocket = join(directory, 'qmp.sock');
   const line =
     options.serial === 'unix' ? `socket,id=line,path=${socket},server=on,wait=off` : 'pty,id=line';
-  const kernelArguments = `console=ttyS0,115200 panic=0 ${options.append ?? ''}`;
   const child = spawn(
     'qemu-system-x86_64',
     [
-      ...['-machine', 'pc', '-accel', 'tcg', '-cpu', 'max', '-m', String(MEMORY_MIB)],
-      ...['-nodefaults', '-display', 'none', '-S'],
-      ...['-kernel', image.kernel, '-initrd', image.initramfs, '-append', kernelArguments],
+      ...['-machine', 'pc', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S'],
+      ...machineArguments,
       ...['-chardev', `${line},logfile=${logFile},logappend=off`, '-serial', 'chardev:line'],
       ...['-qmp', `unix:${qmpSocket},server=on,wait=off`],
     ],
@@ -122,6 +124,30 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+function argumentsOf(machine: NonNullable<GuestOptions['machine']>, append: string): string[] {
+  switch (machine) {
+    case 'linux': {
+      const { kernel, initramfs } = linuxImage();
+      const words = `console=ttyS0,115200 panic=0 ${append}`;
+      return [
+        ...['-cpu', 'max', '-m', '192', '-kernel', kernel],
+        ...['-initrd', initramfs, '-append', words],
+      ];
+    }
+    case 'xen': {
+      const { hypervisor, kernel, initramfs } = xenImage();
+      // A dom0 kernel dies early on the richer CPU models of an emulator.
+      return [
+        ...['-cpu', 'qemu64', '-m', '640', '-kernel', hypervisor],
+        ...['-append', 'com1=115200,8n1 console=com1 dom0_mem=256M noreboot'],
+        ...['-initrd', `${kernel} console=hvc0 guest.tty=hvc0 ${append},${initramfs}`],
+      ];
+    }
+    case 'grub':
+      return ['-cpu', 'qemu64', '-m', '64', '-cdrom', grubImage(), '-boot', 'd'];
   }
 }
 

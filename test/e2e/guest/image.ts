@@ -13,11 +13,11 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { gunzipSync, gzipSync } from 'node:zlib';
 import { CACHE, PROJECT } from '../../support/project.ts';
 
-/** What a guest boots from. */
-export interface GuestImage {
+/** What a Linux guest boots from. */
+export interface LinuxImage {
   kernel: string;
   initramfs: string;
 }
@@ -32,31 +32,87 @@ const RECIPE = 1;
  * Makes a minimal Linux guest of Debian's own kernel and its static busybox: 70 MB are downloaded
  * the first time (apt-get download, nothing is installed), then it is taken from .cache/.
  */
-export function guestImage(): GuestImage {
-  const base = join(CACHE, 'guest');
+export function linuxImage(): LinuxImage {
   const hash = createHash('sha256').update(readFileSync(INIT)).update(JSON.stringify(GUEST_LOGIN));
-  const directory = join(base, `image-${RECIPE}-${hash.digest('hex').slice(0, 12)}`);
-  const image = { kernel: join(directory, 'vmlinuz'), initramfs: join(directory, 'initramfs.gz') };
-  if (existsSync(directory)) return image;
-
-  mkdirSync(base, { recursive: true });
-  const work = mkdtempSync(join(base, 'making-'));
-  try {
+  const directory = madeOnce(`image-${RECIPE}-${hash.digest('hex').slice(0, 12)}`, (made, work) => {
     const kernel = unpack(kernelPackage(), work);
     const busybox = join(unpack('busybox-static', work), 'bin/busybox');
     const boot = join(kernel, 'boot');
     const vmlinuz = readdirSync(boot).find((name) => name.startsWith('vmlinuz-'));
     if (vmlinuz === undefined) throw new Error(`no kernel in ${kernel}`);
-
-    const made = join(work, 'image');
-    mkdirSync(made);
     copyFileSync(join(boot, vmlinuz), join(made, 'vmlinuz'));
     writeFileSync(join(made, 'initramfs.gz'), initramfs(busybox, join(work, 'root')));
+  });
+  return { kernel: join(directory, 'vmlinuz'), initramfs: join(directory, 'initramfs.gz') };
+}
+
+/** Debian's Xen, unpacked as QEMU's multiboot loader wants it, and the Linux guest as its dom0. */
+export function xenImage(): LinuxImage & { hypervisor: string } {
+  const directory = madeOnce(`xen-${RECIPE}`, (made, work) => {
+    const boot = join(unpack(xenPackage(), work), 'boot');
+    const image = readdirSync(boot).find((name) => /^xen-4.*-amd64\.gz$/.test(name));
+    if (image === undefined) throw new Error(`no hypervisor in ${boot}`);
+    writeFileSync(join(made, 'xen'), gunzipSync(readFileSync(join(boot, image))));
+  });
+  return { hypervisor: join(directory, 'xen'), ...linuxImage() };
+}
+
+/** Path of a CD whose boot loader, GRUB, draws its menu on the serial line and waits. */
+export function grubImage(): string {
+  const hash = createHash('sha256').update(GRUB_CONFIG).digest('hex').slice(0, 12);
+  const directory = madeOnce(`grub-${RECIPE}-${hash}`, (made, work) => {
+    const tree = join(work, 'cd');
+    mkdirSync(join(tree, 'boot/grub'), { recursive: true });
+    writeFileSync(join(tree, 'boot/grub/grub.cfg'), GRUB_CONFIG);
+    execFileSync('grub-mkrescue', ['-o', join(made, 'grub.iso'), tree], { stdio: 'pipe' });
+  });
+  return join(directory, 'grub.iso');
+}
+
+export const GRUB_ENTRIES = ['First kernel', 'Second kernel', 'Third kernel'] as const;
+
+const GRUB_CONFIG = `serial --unit=0 --speed=115200 --word=8 --parity=no --stop=1
+terminal_input serial
+terminal_output serial
+set timeout=-1
+set default=0
+${GRUB_ENTRIES.map((title) => `menuentry '${title}' { echo 'booting: ${title}'; sleep 1000 }`).join('\n')}
+`;
+
+/** A directory of the cache, made whole or not at all. */
+function madeOnce(name: string, make: (made: string, work: string) => void): string {
+  const base = join(CACHE, 'guest');
+  const directory = join(base, name);
+  if (existsSync(directory)) return directory;
+  mkdirSync(base, { recursive: true });
+  const work = mkdtempSync(join(base, 'making-'));
+  try {
+    const made = join(work, 'made');
+    mkdirSync(made);
+    make(made, work);
     renameSync(made, directory);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  return image;
+  return directory;
+}
+
+/** The newest hypervisor Debian has. */
+function xenPackage(): string {
+  const names = execFileSync(
+    'apt-cache',
+    ['search', '--names-only', '^xen-hypervisor-4\\.[0-9]+-amd64$'],
+    { encoding: 'utf8' },
+  );
+  const minor = (name: string): number => Number(/-4\.(\d+)-/.exec(name)?.[1]);
+  const found = names
+    .split('\n')
+    .map((line) => line.split(' ')[0]!)
+    .filter((name) => name !== '')
+    .sort((a, b) => minor(a) - minor(b))
+    .at(-1);
+  if (found === undefined) throw new Error('apt knows no xen-hypervisor-4.*-amd64');
+  return found;
 }
 
 /** The name of Debian's current kernel package: what `linux-image-amd64` depends on. */
