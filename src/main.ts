@@ -15,6 +15,7 @@ process.exitCode = await runCommandLine({
     stderr: process.stderr,
     signals: process,
     timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+    shell: env['SHELL'],
   },
   environment: {
     xdgStateHome: env['XDG_STATE_HOME'],

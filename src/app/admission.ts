@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import type { User } from '../core/user.ts';
+import { DEFAULT_ESCAPE, type User } from '../core/user.ts';
 import { hashPassword } from '../auth/password.ts';
 import { parseAuthorizedKey } from '../auth/ssh-keys.ts';
 
@@ -33,6 +33,9 @@ export async function admitInvokingUser(invoker: {
     password: await hashPassword(password),
     unix: invoker.name,
     from: [],
+    totp: null,
+    principals: [],
+    escape: DEFAULT_ESCAPE,
   };
   return { user, password };
 }

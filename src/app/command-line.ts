@@ -1,8 +1,10 @@
 import { createReadStream, existsSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { createAuthorizer, LOCAL_ADMIN } from '../auth/authorizer.ts';
 import type { Journal } from '../core/clock.ts';
 import { EXIT, exitCodeOf, Fault } from '../core/fault.ts';
 import type { LogReader } from '../core/log-reader.ts';
+import { DEFAULT_ESCAPE } from '../core/user.ts';
 import { runRemote } from '../frontends/control/client.ts';
 import { createLogReader } from '../log/service.ts';
 import { dataPaths, readDataId } from '../store/data-directory.ts';
@@ -59,7 +61,16 @@ async function runInDaemon(
     isTerminal: terminal.stdout.isTTY === true && inputFile === null,
     timeZone: terminal.timeZone,
     signals: terminal.signals,
+    shell: terminal.shell ?? shellOfAccount(),
   });
+}
+
+function shellOfAccount(): string {
+  try {
+    return userInfo().shell ?? DEFAULT_SHELL;
+  } catch {
+    return DEFAULT_SHELL; // an account that is in no directory, as in a container
+  }
 }
 
 /** A verb without a daemon: what the disk tells. */
@@ -75,6 +86,7 @@ async function runHere(context: ProcessContext): Promise<number> {
         daemon: null,
         local: localActions(context, SILENT),
         io,
+        preferences: { escape: DEFAULT_ESCAPE },
         clock: new SystemClock(),
         journal: SILENT,
       },
@@ -110,6 +122,8 @@ async function findDaemon(context: ProcessContext): Promise<string | null> {
     ? findControlSocket({ id, path: dataPaths(data).path })
     : null;
 }
+
+const DEFAULT_SHELL = '/bin/sh';
 
 const silent = (): void => undefined;
 /** A command's messages go to stderr; it keeps no journal. */

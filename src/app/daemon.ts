@@ -27,6 +27,7 @@ import { packageRoot } from './package-files.ts';
 import { readSettings } from './read-settings.ts';
 import type { ReaderSetup, ReaderThreadData } from './reader-thread.ts';
 import { serveCalls } from './rpc.ts';
+import { runCommand } from './run-command.ts';
 import { controlPathFor } from './runtime-paths.ts';
 import { serviceManager, type ServiceEnvironment, type ServiceManager } from './service-manager.ts';
 import { StoreClient } from './store-client.ts';
@@ -121,6 +122,7 @@ export class Daemon {
       journal,
       audit: (row) => this.#store.audit(row),
       encodeBody,
+      runCommand,
       nextSession: parts.nextSession,
     });
     this.#reader = new SupervisedThread({
@@ -321,10 +323,14 @@ export class Daemon {
   }
 
   #frontendsSetup(): FrontendsSetup {
-    const numbered = this.#settings.ports.flatMap(({ name, n }) =>
-      n === null ? [] : [{ name, n }],
+    const numbered = this.#settings.ports.flatMap(({ name, n, aliases }) =>
+      n === null ? [] : [{ name, n, aliases }],
     );
-    return { listen: this.#settings.listen, ports: numbered, users: this.#users() };
+    const exposes = this.#settings.ports.flatMap(({ name, expose }) =>
+      expose === null ? [] : [{ port: name, settings: expose }],
+    );
+    const { listen, banner, certificates } = this.#settings;
+    return { listen, banner, certificates, ports: numbered, exposes, users: this.#users() };
   }
 
   #followClock(): void {

@@ -2,10 +2,11 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { createPenalties } from '../auth/penalties.ts';
 import { createLogin } from '../auth/login.ts';
 import type { FrontendServices } from '../core/frontend.ts';
-import type { ListenSettings } from '../core/settings.ts';
+import type { CertificateSettings, ExposeSettings, ListenSettings } from '../core/settings.ts';
 import type { Caller, User } from '../core/user.ts';
 import { Fault } from '../core/fault.ts';
 import { createFrontends } from '../frontends/index.ts';
+import { readIfChanged } from '../frontends/ssh/read-if-changed.ts';
 import { loadLibc } from '../native/libc.ts';
 import { connectPortAccess } from '../ports/link-client.ts';
 import { openSession } from '../sessions/session.ts';
@@ -13,6 +14,7 @@ import type { LocalActions } from '../verbs/verb.ts';
 import { VERBS } from '../verbs/index.ts';
 import { runVerb } from '../verbs/run-verb.ts';
 import { hangHere, type Failpoints } from './failpoints.ts';
+import { packageVersion } from './package-files.ts';
 import { postingJournal } from './journal.ts';
 import { LogClient } from './log-client.ts';
 import { connectCalls } from './rpc.ts';
@@ -25,8 +27,11 @@ import { userActions } from './user-actions.ts';
 /** What the frontends serve; changes on reload. */
 export interface FrontendsSetup {
   listen: ListenSettings;
-  ports: readonly { name: string; n: number }[];
+  banner: string | null;
+  ports: readonly { name: string; n: number; aliases: readonly string[] }[];
+  exposes: readonly { port: string; settings: ExposeSettings }[];
   users: readonly User[];
+  certificates: CertificateSettings;
 }
 
 export interface FrontendsThreadData {
@@ -65,6 +70,10 @@ const daemon = { reload: (caller: Caller) => daemonCalls.call<string[]>('reload'
 const login = createLogin(data.setup.users, {
   uidOf: uidOfUnixUser,
   ownUid: process.getuid?.() ?? 0,
+  certificates: data.setup.certificates,
+  readIfChanged,
+  clock,
+  journal,
 });
 
 /** What of the local shell's verbs a daemon can do for it; the rest runs in the shell's own process. */
@@ -95,6 +104,7 @@ const services: FrontendServices = {
         daemon,
         local: caller.frontend === 'control' ? localActions(caller) : null,
         io,
+        preferences: login.preferences(caller.user),
         clock,
         journal,
       },
@@ -106,14 +116,11 @@ const services: FrontendServices = {
 };
 
 const frontends = createFrontends(
-  { listen: data.setup.listen, ports: data.setup.ports, controlPath: data.controlPath },
+  { ...data.setup, controlPath: data.controlPath },
   services,
   {
-    libc: libc ?? {
-      peerCredentials: () => {
-        throw new Error('koffi is missing: who connects cannot be told');
-      },
-    },
+    libc,
+    version: packageVersion(),
     penalties: createPenalties(),
     openSession,
     isVerb: (word) => word === 'help' || VERBS.some((verb) => verb.name === word),
@@ -130,7 +137,7 @@ setInterval(() => {
 
 parentPort!.on('message', (message: FrontendsThreadMessage) => {
   if ('setup' in message) {
-    login.update(message.setup.users);
+    login.update(message.setup.users, message.setup.certificates);
     void frontends.update(message.setup);
   } else if ('log' in message) {
     log.connect(message.log);

@@ -10,6 +10,8 @@ import type { User } from '../core/user.ts';
 /** The SSH door of `npm start` and `demo`; the next free one up when it is taken. */
 const SSH_TCP_PORT = 8022;
 const SSH_TCP_PORTS_TRIED = 20;
+const PORT_SSH_BASE = 3000;
+const TELNET_BASE = 2000;
 const RAW_BASE = 4000;
 
 /** Machines of the demo rack: name, the simulated system, its seed. */
@@ -48,6 +50,15 @@ function port(name: string, n: number, backend: BackendSettings): PortSettings {
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    restoreLine: false,
+    onOpen: [],
+    onDetach: [],
+    idle: null,
+    idleTimeoutMs: null,
+    motd: null,
+    tasks: [],
+    power: null,
+    expose: null,
   };
 }
 
@@ -57,19 +68,41 @@ export async function standaloneSettings(options: {
   users: User[];
   data: string;
 }): Promise<Settings> {
-  const raw = options.users[0];
+  const user = options.users[0];
   return {
     files: [],
     data: options.data,
     listen: {
       ssh: { host: '127.0.0.1', tcpPort: await freeSshPort(), allow: [] },
-      raw: raw
-        ? { host: '127.0.0.1', base: RAW_BASE, allow: ['127.0.0.1/32'], as: raw.name }
+      portSsh: { host: '127.0.0.1', base: PORT_SSH_BASE, allow: [] },
+      telnet: {
+        host: '127.0.0.1',
+        base: TELNET_BASE,
+        aliasBase: null,
+        auth: 'login',
+        allow: [],
+        as: null,
+        tls: null,
+        busy: 'view',
+      },
+      raw: user
+        ? {
+            host: '127.0.0.1',
+            base: RAW_BASE,
+            auth: 'none',
+            allow: ['127.0.0.1/32'],
+            as: user.name,
+            tls: null,
+            busy: 'view',
+          }
         : null,
+      caps: { connectionsMax: 1000, perSourceMax: 64 },
     },
     users: options.users,
     roles: {},
     ports: options.ports,
+    banner: null,
+    certificates: { authorities: [], revokedFile: null },
     markMs: null,
     log: { codec: 'brotli', spoolBytes: 33_554_432 },
   };

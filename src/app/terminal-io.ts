@@ -7,6 +7,8 @@ export interface LocalTerminal {
   stderr: NodeJS.WriteStream;
   signals: NodeJS.EventEmitter;
   timeZone: string;
+  /** The user's own shell; absent: the one of their account. */
+  shell?: string | undefined;
 }
 
 /** VerbIo for a verb that runs in this process. `close` puts the terminal back. */

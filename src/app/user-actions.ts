@@ -2,7 +2,7 @@ import { hashPassword } from '../auth/password.ts';
 import { parseAuthorizedKey } from '../auth/ssh-keys.ts';
 import { Fault } from '../core/fault.ts';
 import { didYouMean, sameName } from '../core/names.ts';
-import { BUILT_IN_ROLES, type User } from '../core/user.ts';
+import { BUILT_IN_ROLES, DEFAULT_ESCAPE, type User } from '../core/user.ts';
 import type { UserActions } from '../verbs/verb.ts';
 
 /** Users of the state database, and those of the configuration file beside them. */
@@ -33,7 +33,15 @@ export function userActions(storage: UserStorage): UserActions {
       }
       for (const key of user.keys) parseAuthorizedKey(key);
       const password = user.password === null ? null : await hashPassword(user.password);
-      await storage.change({ put: { ...user, password, from: [] } });
+      const put = {
+        ...user,
+        password,
+        from: [],
+        totp: null,
+        principals: [],
+        escape: DEFAULT_ESCAPE,
+      };
+      await storage.change({ put });
     },
     async passwd(_options, name, password) {
       const user = await find(storage, name);

@@ -2,6 +2,7 @@ import { Fault } from '../core/fault.ts';
 import { globMatches } from '../core/names.ts';
 import {
   BUILT_IN_ROLES,
+  DEFAULT_ESCAPE,
   RIGHTS,
   type Authorizer,
   type PortIdentity,
@@ -82,6 +83,9 @@ const localAdmin: User = {
   password: null,
   unix: null,
   from: [],
+  totp: null,
+  principals: [],
+  escape: DEFAULT_ESCAPE,
 };
 
 function personOf(user: User, roles: Roles): Person {

@@ -65,7 +65,8 @@ export function createPenalties(sourcesMax = PENALTY_SOURCES_MAX): Penalties {
   };
 }
 
-function sourceOf(address: string): string {
+/** What counts as one source: an IPv4 address, or an IPv6 /64. */
+export function sourceOf(address: string): string {
   const parsed = parseIpAddress(address);
   if (!parsed) return address;
   if (parsed.family === 4) return formatIpAddress(parsed.bytes);

@@ -51,10 +51,25 @@ export function parseAuthorizedKey(line: string): PublicKey {
   ) {
     refuse('the key is not base64');
   }
-  const fields = readStrings(blob);
-  if (!fields || fields[0]?.toString('latin1') !== type) refuse('the key is cut or damaged');
-  const rsaBits = checkFields(type, fields ?? [], refuse);
-  return { type, blob, comment: words.join(' '), fingerprint: fingerprintOf(blob), rsaBits };
+  const key = parsePublicKey(blob);
+  if (key.type !== type) refuse('the key is cut or damaged');
+  return { ...key, comment: words.join(' ') };
+}
+
+/**
+ * Reads the wire form of a public key (RFC 4253 section 6.6).
+ * @throws Fault USAGE with what is wrong: malformed, a type we do not take, or too short.
+ */
+export function parsePublicKey(blob: Uint8Array): PublicKey {
+  const refuse = (wrong: string): never => {
+    throw new Fault('USAGE', wrong);
+  };
+  const bytes = Buffer.from(blob);
+  const fields = readStrings(bytes) ?? [];
+  const type = fields[0]?.toString('latin1') ?? '';
+  if (!isKnownType(type)) refuse('the key is cut or damaged');
+  const rsaBits = checkFields(type, fields, refuse);
+  return { type, blob: bytes, comment: '', fingerprint: fingerprintOf(bytes), rsaBits };
 }
 
 /** One line of a keys file: a key, or what is wrong with it. */
@@ -94,7 +109,9 @@ function explainType(text: string, type: string): string {
   if (/^(sk-ssh-|sk-ecdsa-)/.test(type))
     return `keys of a security token (${shortened(type)}) are not taken yet`;
   if (type === 'ssh-dss') return 'DSA keys (ssh-dss) are too weak';
-  if (type.includes('-cert-')) return 'certificates are not taken';
+  if (type.includes('-cert-')) {
+    return 'this is a certificate, not a key; give the key it was made from, or name the authority that signs certificates';
+  }
   const isOption =
     /(^|[\s"])(ssh-(ed25519|rsa)|ecdsa-sha2-\w+) /.test(text) || /^[a-z-]+(=|,)/.test(type);
   if (isOption) {

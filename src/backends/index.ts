@@ -2,8 +2,10 @@ import type { BackendOpener } from '../core/backend.ts';
 import type { BackendSettings, PortSettings } from '../core/settings.ts';
 import { execOpener } from './exec/exec.ts';
 import type { BackendServices, OpenerFactory } from './services.ts';
+import { rfc2217Opener } from './rfc2217/rfc2217.ts';
 import { simOpener } from './sim/sim.ts';
 import { tcpOpener } from './tcp/tcp.ts';
+import { telnetOpener } from './telnet/telnet.ts';
 import { deviceOpener, ptyOpener } from './tty/tty.ts';
 import { unixOpener } from './unix/unix.ts';
 
@@ -14,6 +16,8 @@ const OPENERS: { readonly [Kind in BackendSettings['kind']]: OpenerFactory<Kind>
   device: deviceOpener,
   pty: ptyOpener,
   tcp: tcpOpener,
+  telnet: telnetOpener,
+  rfc2217: rfc2217Opener,
   unix: unixOpener,
   exec: execOpener,
   sim: simOpener,

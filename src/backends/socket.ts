@@ -87,6 +87,9 @@ export async function openSocket(options: SocketOptions, sink: BackendSink): Pro
     setLine: () => unsupported('line settings'),
     setSignals: () => unsupported('signals'),
     sendBreak: () => unsupported('BREAK'),
+    setBreak: () => unsupported('BREAK'),
+    purge: () => Promise.resolve(), // a stream's bytes cannot be called back
+    signals: () => Promise.resolve({}),
     isAlive: () => !isClosed && !socket.destroyed,
     async close() {
       const wasClosed = isClosed;

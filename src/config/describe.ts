@@ -14,7 +14,10 @@ export function configPage(): string {
   const sections = Object.entries(root.properties ?? {}).map(([key, section]) =>
     [`## \`${key}\``, '', describe(section), '', ...keysOf(section, key)].join('\n').trimEnd(),
   );
-  return `${[intro, ...sections].join('\n\n')}\n`;
+  const shared = Object.entries(root.definitions ?? {}).map(([name, section]) =>
+    [`## In \`${name}\``, '', describe(section), '', ...keysOf(section, name)].join('\n').trimEnd(),
+  );
+  return `${[intro, ...sections, ...shared].join('\n\n')}\n`;
 }
 
 /** Text of config/fairlead.schema.json, laid out as prettier does. */
@@ -41,6 +44,8 @@ interface Described {
   additionalProperties?: Described | boolean;
   anyOf?: Described[];
   required?: string[];
+  /** What stands in several places, by name. */
+  definitions?: Record<string, Described>;
   type?: string;
 }
 
@@ -72,8 +77,8 @@ function mapIn(schema: Described): Described | undefined {
 function describe(schema: Described): string {
   const text = schema.description ?? '';
   const { default: value } = schema;
-  const isShown = typeof value === 'string' || typeof value === 'number';
-  return isShown ? `${text} Default: \`${value}\`.` : text;
+  const isShown = ['string', 'number', 'boolean'].includes(typeof value);
+  return isShown ? `${text} Default: \`${String(value)}\`.` : text;
 }
 
 const COLUMNS_MAX = 100;

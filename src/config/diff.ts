@@ -10,6 +10,7 @@ export interface SettingsDiff {
   unchanged: readonly string[];
   /** Ports of `added` that carry on the log of one in `removed`. */
   renamed: readonly { from: string; to: string }[];
+  /** Doors, what is said before login, or what certificates are taken. */
   listenChanged: boolean;
   /** Users or roles. */
   usersChanged: boolean;
@@ -41,7 +42,10 @@ export function diffSettings(before: Settings, after: Settings): SettingsDiff {
     changed,
     unchanged,
     renamed,
-    listenChanged: !isDeepStrictEqual(before.listen, after.listen),
+    listenChanged:
+      !isDeepStrictEqual(before.listen, after.listen) ||
+      !isDeepStrictEqual(before.certificates, after.certificates) ||
+      before.banner !== after.banner,
     usersChanged:
       !isDeepStrictEqual(before.users, after.users) ||
       !isDeepStrictEqual({ ...before.roles }, { ...after.roles }),

@@ -1,7 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import * as zlib from 'node:zlib';
-import { didYouMean } from '../core/names.ts';
-import type { ListenSettings, Settings } from '../core/settings.ts';
+import type { CertificateSettings, Settings } from '../core/settings.ts';
 import {
   diskFiles,
   entriesOf,
@@ -11,18 +10,17 @@ import {
   type FileAccess,
   type Source,
 } from './files.ts';
-import { readPorts, readProfiles } from './ports.ts';
+import { listenSchema } from './listen-schema.ts';
+import { checkOverlaps, listenSettings, ProgramDoors } from './listeners.ts';
+import { keysInFile } from './named-files.ts';
+import { defaultsSchema } from './port-schema.ts';
+import { exposedUserOf, readPorts, readProfiles } from './ports.ts';
 import { problemsFault, sortProblems, type Problem } from './problems.ts';
-import {
-  dataSchema,
-  defaultsSchema,
-  fileSchema,
-  listenSchema,
-  logSchema,
-  markSchema,
-  type ListenValue,
-} from './schema.ts';
-import { hostsOverlap } from './units.ts';
+import { dataSchema, fileSchema, logSchema, markSchema } from './schema.ts';
+import { prose } from './shapes.ts';
+import { breaks as breaksSchema, tasks as tasksSchema } from './step-schema.ts';
+import { checkTaskNames, taskLayers } from './tasks.ts';
+import { certificatesSchema } from './user-schema.ts';
 import { readRoles, readUsers } from './users.ts';
 import { readValue } from './zod-problems.ts';
 import type * as z from 'zod';
@@ -99,6 +97,11 @@ export function checkConfig(
   const defaults = readSection(main, 'defaults', defaultsSchema, problems);
   const mark = readSection(main, 'mark', markSchema, problems);
   const log = readSection(main, 'log', logSchema, problems);
+  const banner = readSection(main, 'banner', prose, problems);
+  const motd = readSection(main, 'motd', prose, problems);
+  const tasks = readSection(main, 'tasks', tasksSchema, problems);
+  const breaks = readSection(main, 'breaks', breaksSchema, problems);
+  const certificates = readCertificates(main, access, problems);
   const roles = readRoles(main, problems);
   const ports = readPorts(portEntries, {
     isComplete,
@@ -107,8 +110,21 @@ export function checkConfig(
     machines: options.machines ?? null,
     defaults,
     profiles: readProfiles(profileEntries, isComplete, problems),
+    taskLayers: main
+      ? [
+          ...taskLayers(main.file, [], { tasks: tasks ?? {}, breaks: breaks ?? {} }),
+          ...(defaults ? taskLayers(main.file, ['defaults'], defaults) : []),
+        ]
+      : [],
+    motd,
     problems,
   });
+  if (main) {
+    checkTaskNames(main.file, [], main.top, problems);
+    checkTaskNames(main.file, ['defaults'], main.top['defaults'], problems);
+  }
+  const programDoors = main && new ProgramDoors(main);
+  const exposedUsers = portEntries.flatMap((entry) => exposedUserOf(entry) ?? []);
   const users = readUsers(userEntries, {
     access,
     isComplete,
@@ -116,11 +132,13 @@ export function checkConfig(
     groups: groupsOf([...portEntries, ...profileEntries]),
     portNames: portEntries.map((entry) => entry.name),
     databaseUsers,
-    rawUser: main ? rawUserOf(main) : null,
+    doorUsers: [...(programDoors?.users() ?? []), ...exposedUsers],
+    hasCertificates:
+      (certificates?.authorities.length ?? 0) > 0 || (programDoors?.takeCertificates() ?? false),
     problems,
   });
-  if (main && listen) checkListeners(main, listen, portEntries, problems);
-  if (main && isComplete) checkRawUser(main, userNames, problems);
+  programDoors?.check(isComplete ? userNames : null, problems);
+  if (main && listen) checkOverlaps(main, listen, portEntries, problems);
   if (main && log?.codec === 'zstd' && !(options.hasZstd ?? 'zstdCompressSync' in zlib)) {
     const text = `log.codec: this is Node ${process.versions.node}, and zstd needs 22.15 or later; expected brotli`;
     problems.push(main.file.problem(['log', 'codec'], 'value', text));
@@ -131,15 +149,18 @@ export function checkConfig(
     all.map((source) => source.file.name),
   );
   const hasError = sorted.some((problem) => problem.severity === 'error');
-  if (hasError || !main || data === null || !listen || !log)
+  if (hasError || !main || data === null || !listen || !log || !certificates) {
     return { settings: null, problems: sorted };
+  }
   const settings: Settings = {
     files: all.map((source) => source.path),
     data: resolve(dirname(main.path), data),
-    listen: listenSettings(listen),
+    listen: listenSettings(listen, dirname(main.path)),
     users,
     roles,
     ports,
+    banner,
+    certificates,
     markMs: mark,
     log: { codec: log.codec, spoolBytes: log.spool },
   };
@@ -165,59 +186,35 @@ function groupsOf(entries: readonly Entry[]): ReadonlySet<string> {
   return new Set(groups.filter((group) => typeof group === 'string'));
 }
 
-/** No two doors on one address. A raw door is there for each port with a number. */
-function checkListeners(
-  main: Source,
-  { ssh, raw }: ListenValue,
-  ports: readonly Entry[],
+/** Null when the section has problems of shape. */
+function readCertificates(
+  main: Source | undefined,
+  access: FileAccess,
   problems: Problem[],
-): void {
-  if (!raw) return;
-  const refuse = (key: string, text: string): void => {
-    problems.push(main.file.problem(['listen', 'raw', key], 'value', `listen.raw: ${text}`));
-  };
-  for (const entry of ports) {
-    const n = rawField(entry, 'n');
-    if (typeof n !== 'number' || !Number.isInteger(n) || n < 1 || n > 999) continue;
-    const tcpPort = raw.base + n;
-    if (tcpPort > 65_535) {
-      refuse(
-        'base',
-        `${raw.base} + ${n} (n of ${entry.name}) is no TCP port; expected a base of 65535 - ${n} at most`,
-      );
-      return;
-    }
-    if (ssh && ssh.tcpPort === tcpPort && hostsOverlap(ssh.host, raw.host)) {
-      refuse(
-        'base',
-        `the door of ${entry.name} at ${raw.base} + ${n} = ${tcpPort} overlaps listen.ssh on ${ssh.host}:${ssh.tcpPort}; expected another base or address`,
-      );
-    }
+): CertificateSettings | null {
+  const value = readSection(main, 'certificates', certificatesSchema, problems);
+  if (!main) return null;
+  const path = ['certificates'];
+  const directory = dirname(main.path);
+  const { file } = main;
+  const entry = { name: 'certificates', file, directory, path, raw: main.top['certificates'] };
+  const fileKeys = keysInFile(entry, 'authoritiesFile', { access, problems });
+  if (!value) return null;
+  const { authorities, authoritiesFile, revokedFile } = value;
+  if (revokedFile !== undefined && authorities.length === 0 && authoritiesFile === undefined) {
+    const text = 'certificates.revokedFile: has no effect without authorities';
+    problems.push(file.problem([...path, 'revokedFile'], 'key', text, 'warning'));
   }
-}
-
-function checkRawUser(main: Source, users: readonly string[], problems: Problem[]): void {
-  const name = rawUserOf(main);
-  if (name === null || users.includes(name)) return;
-  const text = `listen.raw.as: no user "${name}"; expected one of users${didYouMean(name, users)}`;
-  problems.push(main.file.problem(['listen', 'raw', 'as'], 'value', text));
-}
-
-/** As written, also when the rest of the door has problems. */
-function rawUserOf(main: Source): string | null {
-  const { raw } = (main.top['listen'] ?? {}) as { raw?: { as?: unknown } | null };
-  return typeof raw?.as === 'string' ? raw.as : null;
-}
-
-function listenSettings({ ssh, raw }: ListenValue): ListenSettings {
   return {
-    ssh: ssh && { host: ssh.host, tcpPort: ssh.tcpPort, allow: ssh.allow },
-    raw: raw ? { host: raw.host, base: raw.base, allow: raw.allow, as: raw.as } : null,
+    authorities: [...authorities, ...fileKeys],
+    revokedFile: revokedFile === undefined ? null : resolve(directory, revokedFile),
   };
 }
 
 /** The parts a room is given cannot be changed by another one. */
 function deepFreeze<T>(value: T): T {
+  // Bytes to send cannot be frozen (ECMA-262, SetIntegrityLevel of a typed array throws).
+  if (ArrayBuffer.isView(value)) return value;
   if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
     Object.freeze(value);
     for (const part of Object.values(value)) deepFreeze(part);

@@ -1,17 +1,23 @@
 import { resolve } from 'node:path';
 import { didYouMean, isPortName, NAME_PATTERN } from '../core/names.ts';
-import type { BackendSettings, PortSettings } from '../core/settings.ts';
+import type {
+  BackendSettings,
+  ExposeSettings,
+  PortSettings,
+  PowerSettings,
+} from '../core/settings.ts';
 import { placeOf, rawField, type Entry } from './files.ts';
-import type { Problem } from './problems.ts';
 import {
   BACKEND_KEYS,
-  inWords,
   portSchema,
   profileSchema,
   type DefaultsValue,
   type PortValue,
   type ProfileValue,
-} from './schema.ts';
+} from './port-schema.ts';
+import type { Problem } from './problems.ts';
+import { inWords } from './shapes.ts';
+import { checkTaskNames, mergeTasks, taskLayers, type TaskLayer } from './tasks.ts';
 import type { Path } from './yaml-file.ts';
 import { readValue } from './zod-problems.ts';
 
@@ -25,11 +31,21 @@ export interface PortContext {
   machines: readonly string[] | null;
   defaults: DefaultsValue | null;
   profiles: Profiles;
+  /** Tasks of the file and of the defaults, in this order. */
+  taskLayers: readonly TaskLayer[];
+  /** Message of the day of the whole file. */
+  motd: string | null;
   problems: Problem[];
 }
 
 /** Settings of each profile by lower-case name, those it builds on filled in; null: it has problems. */
-export type Profiles = ReadonlyMap<string, ProfileValue | null>;
+export type Profiles = ReadonlyMap<string, Profile | null>;
+
+interface Profile {
+  settings: ProfileValue;
+  /** Of the profiles it builds on, then its own. */
+  taskLayers: readonly TaskLayer[];
+}
 
 const N_MAX = 999;
 
@@ -46,16 +62,18 @@ export function readProfiles(
       problems.push(entry.file.problem(entry.path, 'key', text));
     }
     const value = readValue(profileSchema, entry.raw, entry.file, entry.path, problems);
+    checkTaskNames(entry.file, entry.path, entry.raw, problems);
     own.set(entry.name.toLowerCase(), { entry, value });
   }
 
-  const merged = new Map<string, ProfileValue | null>();
-  function merge(name: string, chain: readonly string[]): ProfileValue | null {
+  const merged = new Map<string, Profile | null>();
+  function merge(name: string, chain: readonly string[]): Profile | null {
     const known = merged.get(name);
     if (known !== undefined) return known;
     const { entry, value } = own.get(name)!;
     const base = value?.profile?.toLowerCase();
-    let result = value;
+    const layers = value ? taskLayers(entry.file, entry.path, value) : [];
+    let result: Profile | null = value && { settings: value, taskLayers: layers };
     if (base !== undefined && [...chain, name].includes(base)) {
       const loop = [...chain.slice(chain.indexOf(base)), name, base].join(' -> ');
       const text = `profiles.${entry.name}.profile: builds on itself (${loop}); expected no loop`;
@@ -66,7 +84,10 @@ export function readProfiles(
       result = null;
     } else if (base !== undefined) {
       const below = merge(base, [...chain, name]);
-      result = below && { ...below, ...value };
+      result = below && {
+        settings: { ...below.settings, ...value },
+        taskLayers: [...below.taskLayers, ...layers],
+      };
     }
     merged.set(name, result);
     return result;
@@ -76,34 +97,53 @@ export function readProfiles(
 
 /** Reads `ports`: defaults, then profile, then what the port says. Those with problems are left out. */
 export function readPorts(entries: readonly Entry[], context: PortContext): PortSettings[] {
+  const { problems } = context;
   checkNames(entries, context);
-  checkNumbers(entries, context.problems);
+  checkNumbers(entries, problems);
+  checkSharedTasks(context);
   const ports: PortSettings[] = [];
   const devices = new Map<string, Entry>();
   for (const entry of entries) {
-    const { problems } = context;
     const before = problems.length;
     const value = readValue(portSchema, entry.raw, entry.file, entry.path, problems);
+    checkTaskNames(entry.file, entry.path, entry.raw, problems);
+    checkExposedUser(entry, context);
     const profile = profileOf(entry, context);
     checkBackendKeys(entry, value !== null, problems);
     const backend = value && backendOf(entry, value, context);
     if (problems.length === before) checkDevice(entry, backend, devices, problems);
     if (!value || !backend || !profile || !context.defaults) continue;
-    const merged = { ...context.defaults, ...profile, ...value };
+    const merged = { ...context.defaults, ...profile.settings, ...value };
+    const layers = [
+      ...context.taskLayers,
+      ...profile.taskLayers,
+      ...taskLayers(entry.file, entry.path, value),
+    ];
+    const motd = [context.motd, merged.motd].filter((text) => text !== null);
     ports.push({
       name: entry.name,
       was: value.was ?? null,
       n: value.n ?? null,
       aliases: value.aliases ?? [],
       group: merged.group ?? null,
-      backend: backend.kind === 'device' ? { ...backend, signals: merged.signals ?? {} } : backend,
+      backend: 'signals' in backend ? { ...backend, signals: merged.signals ?? {} } : backend,
       line: merged.line,
       flow: merged.flow,
       input: merged.input,
       latency: merged.latency,
       writers: merged.writers,
+      restoreLine: merged.restoreLine,
+      onOpen: merged.onOpen,
+      onDetach: merged.onDetach,
+      idle: merged.idle,
+      idleTimeoutMs: merged.idleTimeout,
+      motd: motd.length === 0 ? null : motd.join('\n'),
+      tasks: mergeTasks(layers, problems),
+      power: powerOf(value),
+      expose: exposeOf(entry, value),
     });
   }
+  checkExposed(entries, ports, problems);
   return ports;
 }
 
@@ -184,9 +224,9 @@ function checkNumbers(entries: readonly Entry[], problems: Problem[]): void {
 }
 
 /** Empty without `profile`; null when it has problems or cannot be found. */
-function profileOf(entry: Entry, context: PortContext): ProfileValue | null {
+function profileOf(entry: Entry, context: PortContext): Profile | null {
   const name = rawField(entry, 'profile');
-  if (typeof name !== 'string') return {};
+  if (typeof name !== 'string') return { settings: {}, taskLayers: [] };
   const profile = context.profiles.get(name.toLowerCase());
   if (profile === undefined && context.isComplete) {
     context.problems.push(unknownProfile(entry, name, context.profiles.keys()));
@@ -220,8 +260,9 @@ function backendOf(entry: Entry, value: PortValue, context: PortContext): Backen
   const { problems, machines } = context;
   const shown = `ports.${entry.name}`;
   const kind = BACKEND_KEYS.find((key) => value[key] !== undefined);
-  if (kind !== 'device' && kind !== undefined && value.signals !== undefined) {
-    const text = `${shown}.signals: a ${kind} line has no signals to set; expected them on a device`;
+  const hasSignals = kind === 'device' || kind === 'rfc2217';
+  if (!hasSignals && kind !== undefined && value.signals !== undefined) {
+    const text = `${shown}.signals: a ${kind} line has no signals to set; expected them on a device or an RFC 2217 server`;
     problems.push(entry.file.problem([...entry.path, 'signals'], 'key', text));
   }
   if (value.sim && machines && !machines.includes(value.sim.machine)) {
@@ -233,6 +274,8 @@ function backendOf(entry: Entry, value: PortValue, context: PortContext): Backen
   if (value.device !== undefined)
     return { kind: 'device', path: absolute(value.device), signals: {} };
   if (value.tcp !== undefined) return { kind: 'tcp', ...value.tcp };
+  if (value.telnet !== undefined) return { kind: 'telnet', ...value.telnet };
+  if (value.rfc2217 !== undefined) return { kind: 'rfc2217', ...value.rfc2217, signals: {} };
   if (value.unix !== undefined) return { kind: 'unix', path: absolute(value.unix) };
   if (value.exec !== undefined) return { kind: 'exec', command: value.exec };
   if (value.pty !== undefined) return { kind: 'pty', path: absolute(value.pty) };
@@ -252,6 +295,72 @@ function checkDevice(
   if (!first) return;
   const text = `ports.${entry.name}.${backend.kind}: ${first.name} already uses ${backend.path} (${placeOf(first)}); expected a device of its own`;
   problems.push(entry.file.problem([...entry.path, backend.kind], 'value', text));
+}
+
+/** What the layers below the ports disagree about is wrong without any port, too. */
+function checkSharedTasks({ taskLayers: shared, profiles, problems }: PortContext): void {
+  mergeTasks(shared, problems);
+  for (const profile of profiles.values()) {
+    if (profile) mergeTasks([...shared, ...profile.taskLayers], problems);
+  }
+}
+
+function powerOf({ power }: PortValue): PowerSettings | null {
+  if (!power) return null;
+  const { on = null, off = null, cycle = null, status = null } = power;
+  return { on, off, cycle, status };
+}
+
+function exposeOf(entry: Entry, { expose }: PortValue): ExposeSettings | null {
+  if (!expose) return null;
+  const { path, mode, group, as, busy } = expose;
+  return {
+    path: resolve(entry.directory, path),
+    mode,
+    group: group ?? null,
+    as: as ?? null,
+    busy,
+  };
+}
+
+/** User of an exposed pty as written; null when it names none. */
+export function exposedUserOf(entry: Entry): string | null {
+  const expose = rawField(entry, 'expose');
+  const as = (expose as { as?: unknown } | null | undefined)?.as;
+  return typeof as === 'string' ? as : null;
+}
+
+function checkExposedUser(entry: Entry, { isComplete, users, problems }: PortContext): void {
+  const as = exposedUserOf(entry);
+  if (as === null || !isComplete || users.includes(as)) return;
+  const text = `ports.${entry.name}.expose.as: no user "${as}"; expected one of users${didYouMean(as, users)}`;
+  problems.push(entry.file.problem([...entry.path, 'expose', 'as'], 'value', text));
+}
+
+/** A link of ours would stand in the way of another one, or of what a port opens. */
+function checkExposed(
+  entries: readonly Entry[],
+  ports: readonly PortSettings[],
+  problems: Problem[],
+): void {
+  const opened = new Map<string, string>();
+  for (const { name, backend } of ports) {
+    if ('path' in backend) opened.set(backend.path, `what ${name} opens`);
+  }
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  for (const { name, expose } of ports) {
+    if (!expose) continue;
+    const what = opened.get(expose.path);
+    if (what === undefined) {
+      opened.set(expose.path, `exposed by ${name}`);
+      continue;
+    }
+    const entry = byName.get(name)!;
+    const isShort = typeof rawField(entry, 'expose') === 'string';
+    const path = [...entry.path, 'expose', ...(isShort ? [] : ['path'])];
+    const text = `${path.join('.')}: ${expose.path} is already ${what}; expected a path of its own`;
+    problems.push(entry.file.problem(path, 'value', text));
+  }
 }
 
 function stringsIn(value: unknown): string[] {

@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 
 const MS_PER_UNIT: Readonly<Record<string, number>> = {
+  ms: 1,
   s: 1_000,
   m: 60_000,
   h: 3_600_000,
@@ -12,9 +13,9 @@ const BYTES_PER_UNIT: Readonly<Record<string, number>> = {
   g: 1_073_741_824,
 };
 
-/** Milliseconds of `90s`, `10m`, `1h`, `1.5h`, `2d`; null when it is none. */
+/** Milliseconds of `100ms`, `90s`, `10m`, `1h`, `1.5h`, `2d`; null when it is none. */
 export function parseDurationMs(text: string): number | null {
-  const match = /^(\d{1,9}(?:\.\d{1,3})?) ?([smhd])$/i.exec(text.trim());
+  const match = /^(\d{1,9}(?:\.\d{1,3})?) ?(ms|[smhd])$/i.exec(text.trim());
   if (!match) return null;
   return Math.round(Number(match[1]) * MS_PER_UNIT[match[2]!.toLowerCase()]!);
 }
@@ -60,9 +61,18 @@ export function hostsOverlap(a: string, b: string): boolean {
   const isOther = (host: string): boolean => isIP(host) !== 6;
   if (first === '0.0.0.0') return isOther(second);
   if (second === '0.0.0.0') return isOther(first);
-  const isLoopback = (host: string): boolean => host === '::1' || host.startsWith('127.');
   if (first === 'localhost') return isLoopback(second);
   return second === 'localhost' && isLoopback(first);
+}
+
+/** True when only this machine can reach it. */
+export function isLoopback(host: string): boolean {
+  const canonical = canonicalHost(host);
+  return (
+    canonical === 'localhost' ||
+    canonical === '::1' ||
+    (isIP(canonical) === 4 && canonical.startsWith('127.'))
+  );
 }
 
 /** One spelling for each IPv6 address and name. */

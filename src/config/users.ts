@@ -1,16 +1,15 @@
-import { resolve } from 'node:path';
 import { didYouMean, globMatches, NAME_PATTERN } from '../core/names.ts';
 import { BUILT_IN_ROLES, type User } from '../core/user.ts';
 import { parsePasswordHash } from '../auth/password.ts';
-import { formatPublicKey, parseAuthorizedKeys, PUBLIC_KEY_EXPECTED } from '../auth/ssh-keys.ts';
-import { placeOf, rawField, reasonOf, type Entry, type FileAccess, type Source } from './files.ts';
+import { rawField, type Entry, type Source } from './files.ts';
+import { keysInFile, secretInFile, type FileReading } from './named-files.ts';
 import type { Problem } from './problems.ts';
-import { inWords, isPath, isPortPattern, roleSchema, userSchema } from './schema.ts';
+import { inWords, isPortPattern } from './shapes.ts';
+import { readTotpSecret, roleSchema, TOTP_EXPECTED, userSchema } from './user-schema.ts';
 import { readValue } from './zod-problems.ts';
 
 /** What users are checked against. */
-export interface UserContext {
-  access: FileAccess;
+export interface UserContext extends FileReading {
   isComplete: boolean;
   /** Names in `roles`, right or wrong. */
   roles: readonly string[];
@@ -18,15 +17,18 @@ export interface UserContext {
   portNames: readonly string[];
   /** Users kept in the database. */
   databaseUsers: readonly string[];
-  /** User of the raw door, who needs no way to log in. */
-  rawUser: string | null;
-  problems: Problem[];
+  /** Users that doors and exposed ptys let in, who need no way to log in. */
+  doorUsers: readonly string[];
+  /** Certificates of SSH or TLS may admit any user. */
+  hasCertificates: boolean;
 }
 
 /** Reads `users`; those with problems in their shape are left out, but for the other checks. */
 export function readUsers(entries: readonly Entry[], context: UserContext): User[] {
   const users: User[] = [];
   const unixUsers = new Map<string, string>();
+  const principals = new Map<string, string>();
+  const names = [...entries.map((entry) => entry.name), ...context.databaseUsers];
   for (const entry of entries) {
     const { problems } = context;
     const before = problems.length;
@@ -35,10 +37,12 @@ export function readUsers(entries: readonly Entry[], context: UserContext): User
     checkRole(entry, context);
     checkPatterns(entry, context);
     checkUnixUser(entry, unixUsers, problems);
-    const fileKeys = keysInFile(entry, context);
+    checkPrincipals(entry, names, principals, problems);
+    const fileKeys = keysInFile(entry, 'keysFile', context);
     const filePassword = passwordInFile(entry, context);
+    const fileTotp = totpInFile(entry, context);
     if (!value) continue;
-    const user = {
+    const user: User = {
       name: entry.name,
       role: value.role,
       ports: value.ports,
@@ -46,6 +50,9 @@ export function readUsers(entries: readonly Entry[], context: UserContext): User
       password: value.password ?? filePassword,
       unix: value.unix ?? null,
       from: value.from,
+      totp: value.totp ?? fileTotp,
+      principals: value.principals,
+      escape: value.escape,
     };
     const hasError = problems.slice(before).some(({ severity }) => severity === 'error');
     if (!hasError) warnOfNoWayIn(entry, user, context);
@@ -129,65 +136,54 @@ function checkUnixUser(entry: Entry, seen: Map<string, string>, problems: Proble
   problems.push(entry.file.problem([...entry.path, 'unix'], 'value', text));
 }
 
-function keysInFile(entry: Entry, context: UserContext): string[] {
-  const file = readSecret(entry, 'keysFile', 'public keys', context);
-  if (!file) return [];
-  const keys: string[] = [];
-  for (const line of parseAuthorizedKeys(file.text)) {
-    if ('key' in line) keys.push(formatPublicKey(line.key));
-    else {
-      const text = `${line.wrong}; expected ${PUBLIC_KEY_EXPECTED} (${file.namedAt})`;
-      context.problems.push({
-        file: file.path,
-        line: line.line,
-        column: 1,
-        severity: 'error',
-        text,
-      });
-    }
-  }
-  return keys;
-}
-
 function passwordInFile(entry: Entry, context: UserContext): string | null {
-  if (rawField(entry, 'password') !== undefined && rawField(entry, 'passwordFile') !== undefined) {
-    const text = `users.${entry.name}.passwordFile: there is a password, too; expected one of the two`;
-    context.problems.push(entry.file.problem([...entry.path, 'passwordFile'], 'key', text));
-    return null;
-  }
-  const file = readSecret(entry, 'passwordFile', 'the hash of a password', context);
-  if (!file) return null;
-  const hash = file.text.trim();
-  if (parsePasswordHash(hash)) return hash;
-  const text = `this is no scrypt hash; expected one line made by "fairlead user hash" (${file.namedAt})`;
-  context.problems.push({ file: file.path, line: 1, column: 1, severity: 'error', text });
-  return null;
+  const words = {
+    content: 'the hash of a password',
+    article: 'a',
+    expected: 'one line made by "fairlead user hash"',
+  };
+  const read = (line: string): { value: string } | { wrong: string } =>
+    parsePasswordHash(line) ? { value: line } : { wrong: 'this is no scrypt hash' };
+  return secretInFile(entry, 'password', words, read, context);
 }
 
-/** Null when the user has no such key, or when the file cannot be read, which is reported. */
-function readSecret(
+function totpInFile(entry: Entry, context: UserContext): string | null {
+  const content = 'the secret of one-time codes';
+  const words = { content, article: 'a', expected: TOTP_EXPECTED };
+  return secretInFile(entry, 'totp', words, readTotpSecret, context);
+}
+
+/** A certificate that admits two users leaves open who it was. */
+function checkPrincipals(
   entry: Entry,
-  key: 'keysFile' | 'passwordFile',
-  content: string,
-  { access, problems }: UserContext,
-): { text: string; path: string; namedAt: string } | null {
-  const named = rawField(entry, key);
-  if (typeof named !== 'string' || !isPath(named)) return null;
-  const keyPath = [...entry.path, key];
-  const path = resolve(entry.directory, named);
-  try {
-    const namedAt = `${key} of ${entry.name}, ${placeOf(entry, keyPath, 'value')}`;
-    return { text: access.readFile(path), path, namedAt };
-  } catch (error) {
-    const text = `users.${entry.name}.${key}: "${named}" cannot be read: ${reasonOf(error)}; expected a readable file with ${content}`;
-    problems.push(entry.file.problem(keyPath, 'value', text));
-    return null;
+  names: readonly string[],
+  seen: Map<string, string>,
+  problems: Problem[],
+): void {
+  const principals = rawField(entry, 'principals');
+  if (!Array.isArray(principals)) return;
+  for (const [index, principal] of (principals as unknown[]).entries()) {
+    if (typeof principal !== 'string') continue;
+    const holder = names.includes(principal) ? principal : seen.get(principal);
+    seen.set(principal, holder ?? entry.name);
+    if (holder === undefined || holder === entry.name) continue;
+    const text = `users.${entry.name}.principals[${index + 1}]: "${principal}" also admits ${holder}: a certificate with it is good for both`;
+    const path = [...entry.path, 'principals', index];
+    problems.push(entry.file.problem(path, 'value', text, 'warning'));
   }
 }
 
-function warnOfNoWayIn(entry: Entry, user: User, { rawUser, problems }: UserContext): void {
+function warnOfNoWayIn(entry: Entry, user: User, context: UserContext): void {
+  const { doorUsers, hasCertificates, problems } = context;
+  const warn = (what: string): void => {
+    const text = `users.${user.name}${what}`;
+    problems.push(entry.file.problem(entry.path, 'key', text, 'warning'));
+  };
   const hasWay = user.keys.length > 0 || user.password !== null || user.unix !== null;
-  if (hasWay || rawUser === user.name) return;
-  const text = `users.${user.name}: cannot log in: has no key, no password and no unix user`;
-  problems.push(entry.file.problem(entry.path, 'key', text, 'warning'));
+  if (!hasWay && !hasCertificates && !doorUsers.includes(user.name)) {
+    warn(': cannot log in: has no key, no password and no unix user');
+  }
+  if (user.totp !== null && user.password === null) {
+    warn(': one-time codes are asked for after a password, and there is none');
+  }
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { didYouMean } from '../core/names.ts';
 import type { Problem } from './problems.ts';
-import { inWords, keysOfLaterVersions } from './schema.ts';
+import { inWords, keysOfLaterVersions } from './shapes.ts';
 import type { Path, YamlFile } from './yaml-file.ts';
 
 /** A value of a file against its schema; every problem is reported at its place. Null when there is any. */
@@ -81,9 +81,7 @@ function problemsOf(
   }
   const what =
     (issue.code === 'custom' && (issue.params?.['what'] as string | undefined)) ||
-    (given === null
-      ? 'is empty'
-      : `${path.at(-1) === 'password' ? 'this' : show(given)} does not fit`);
+    (given === null ? 'is empty' : `${isSecret(path) ? 'this' : show(given)} does not fit`);
   const near =
     issue.code === 'invalid_value' && typeof given === 'string'
       ? didYouMean(given, issue.values.map(String))
@@ -120,31 +118,38 @@ function valueAt(value: unknown, path: Path): unknown {
 
 /** The schema of the map at a path, through optionals, transforms and unions. */
 function schemaAt(schema: z.ZodType, path: Path): z.ZodType {
-  let at = bare(schema);
+  let at = schema;
   for (const part of path) {
-    if (at instanceof z.ZodObject) {
-      at = bare((at.shape as Record<string, z.ZodType>)[String(part)] ?? at);
-    } else if (at instanceof z.ZodArray) at = bare(at.element as z.ZodType);
-    else if (at instanceof z.ZodRecord) at = bare(at.valueType as z.ZodType);
+    const around = bare(at, typeof part === 'number');
+    if (around instanceof z.ZodObject) {
+      at = (around.shape as Record<string, z.ZodType>)[String(part)] ?? around;
+    } else if (around instanceof z.ZodArray) at = around.element as z.ZodType;
+    else if (around instanceof z.ZodRecord) at = around.valueType as z.ZodType;
   }
-  return at;
+  return bare(at, false);
 }
 
-/** Unions of ours have one map at most, and this is asked for maps only. */
-function bare(schema: z.ZodType): z.ZodType {
-  if (schema instanceof z.ZodPipe) return bare(schema.in as z.ZodType);
+/** Of a union its list or its map: unions of ours have one of each at most. */
+function bare(schema: z.ZodType, isList: boolean): z.ZodType {
+  if (schema instanceof z.ZodPipe) return bare(schema.in as z.ZodType, isList);
   if (
     schema instanceof z.ZodOptional ||
     schema instanceof z.ZodDefault ||
     schema instanceof z.ZodPrefault
   ) {
-    return bare(schema.unwrap() as z.ZodType);
+    return bare(schema.unwrap() as z.ZodType, isList);
   }
   if (schema instanceof z.ZodUnion) {
-    const options = (schema.options as z.ZodType[]).map(bare);
-    return options.find((option) => option instanceof z.ZodObject) ?? schema;
+    const options = (schema.options as z.ZodType[]).map((option) => bare(option, isList));
+    const kinds = isList ? [z.ZodArray] : [z.ZodObject, z.ZodRecord];
+    return options.find((option) => kinds.some((kind) => option instanceof kind)) ?? schema;
   }
   return schema;
+}
+
+/** Never repeated, however wrong. */
+function isSecret(path: Path): boolean {
+  return ['password', 'totp'].includes(String(path.at(-1)));
 }
 
 const SHOWN_CHARS_MAX = 60;

@@ -49,6 +49,20 @@ export interface Backend {
    * @throws Fault PORT_GONE when the device left; PORT_UNSUPPORTED when the backend has no BREAK.
    */
   sendBreak(durationMs: number): Promise<void>;
+  /**
+   * Begins or ends a BREAK of no fixed length (RFC 2217 SET-CONTROL 5 and 6; Linux TIOCSBRK,
+   * TIOCCBRK). The port ends what was begun.
+   * @throws Fault PORT_GONE, PORT_UNSUPPORTED.
+   */
+  setBreak(isOn: boolean): Promise<void>;
+  /**
+   * Empties the driver: `tx`, what was written and did not go out, is thrown away; `rx`, what came
+   * from the line and was not read yet, is read at once, as no byte may be missing from the log.
+   * Does nothing where there is no such queue.
+   */
+  purge(queue: 'rx' | 'tx' | 'both'): Promise<void>;
+  /** The signals as the driver tells them now; those it does not know are absent. */
+  signals(): Promise<SignalStates>;
   /** Liveness probe, every 2 s: false when the device is gone though nothing said so. */
   isAlive(): boolean;
   /** Releases everything, within 1 s, even with output stuck (TCOFLUSH first). Never rejects. */

@@ -16,6 +16,10 @@ export const FAULT_CODES = {
   LOGIN_FAILED: 'user unknown, or key or password wrong',
   SESSION_UNKNOWN: 'no session of that number',
   NOT_WRITER: 'the session views; another one writes',
+  PORT_BUSY: 'somebody writes on the port already, and this door refuses a second client',
+  CONFIRM: 'what was asked for must be confirmed first',
+  TOO_SOON: 'the same was done a short while ago; the message says when it may be done again',
+  POWER_FAILED: 'the command of the power outlet failed; the message has what it said',
   TOO_SLOW: 'a program did not read 1 MiB of output in time and was disconnected',
   // the log
   LOG_NOT_FOUND: 'the log holds nothing at the place asked for',
@@ -33,6 +37,8 @@ export const FAULT_CODES = {
   // the daemon
   DAEMON_UNREACHABLE: 'no daemon answers for this data directory',
   LISTEN_FAILED: 'an address could not be listened on',
+  TLS_FAILED: 'the certificate or key of a door cannot be used',
+  EXPOSE_FAILED: 'a port could not be exposed as a local pty',
   TIMED_OUT: 'the other side did not answer in time',
 } as const;
 
@@ -63,6 +69,7 @@ export function exitCodeOf(error: unknown): number {
   switch (error.code) {
     case 'USAGE':
     case 'CONFIG_INVALID':
+    case 'CONFIRM':
     case 'LINE_SETTINGS_INVALID':
     case 'TIME_INVALID':
       return EXIT.usage;
@@ -82,7 +89,12 @@ export function exitCodeOf(error: unknown): number {
     case 'PORT_STUCK':
     case 'DAEMON_UNREACHABLE':
     case 'LISTEN_FAILED':
+    case 'TLS_FAILED':
+    case 'EXPOSE_FAILED':
     case 'TIMED_OUT':
+    case 'PORT_BUSY':
+    case 'TOO_SOON':
+    case 'POWER_FAILED':
     case 'STORE_IN_USE':
     case 'STORE_FAILED':
     case 'SPOOL_FAILED':

@@ -2,7 +2,7 @@ import type { Journal, Clock } from './clock.ts';
 import type { PortAccess } from './attach.ts';
 import type { LogReader } from './log-reader.ts';
 import type { AuditRow } from './store.ts';
-import type { Caller } from './user.ts';
+import type { Caller, EscapePrefix } from './user.ts';
 
 /** What a frontend is given. It decides nothing: rights are checked by the port core and the log service. */
 export interface FrontendServices {
@@ -27,6 +27,34 @@ export interface Login {
   /** The user with `unix: NAME`, an admin for uid 0 and the daemon's own uid; null: nobody. */
   ofUnixUser(uid: number): string | null;
   exists(user: string): boolean;
+  /** May this user come from there. */
+  mayComeFrom(user: string, remoteAddress: string): boolean;
+  /** The user logs in with a one-time code besides the password (never besides a key). */
+  needsCode(user: string): boolean;
+  /** RFC 6238, one step of 30 s either way; a code is good once. */
+  withCode(user: string, code: string): boolean;
+  /**
+   * Whether an OpenSSH user certificate admits this user: authority, signature, validity, principals,
+   * source address, critical options, revocation. The frontend checks that the client holds `key`.
+   */
+  withCertificate(user: string, blob: Uint8Array, remoteAddress: string): CertificateAnswer;
+  preferences(user: string): UserPreferences;
+}
+
+export type CertificateAnswer =
+  /** `key`: SSH wire form of the public key that was certified. `id`: `"key id" (serial 7) by SHA256:...` */
+  | { admitted: true; key: Uint8Array; id: string; permits: CertificatePermits }
+  | { admitted: false; why: string };
+
+/** What an authority lets the holder of a certificate ask for (PROTOCOL.certkeys, Extensions). */
+export interface CertificatePermits {
+  pty: boolean;
+  portForwarding: boolean;
+}
+
+/** What a user's sessions look like. */
+export interface UserPreferences {
+  escape: EscapePrefix | null;
 }
 
 /** A way in: SSH, raw TCP, the control socket. */
@@ -61,6 +89,36 @@ export interface VerbIo {
   readonly signal: AbortSignal;
   /** Zone for times typed and shown: an IANA name. */
   readonly timeZone: string;
+  /**
+   * BREAK asked for by the protocol itself (RFC 4335 over SSH, IAC BREAK); one listener, null: none.
+   * What the listener rejects with is the answer to the client, where the protocol has one.
+   */
+  onBreak?(listener: ((durationMs: number) => Promise<void>) | null): void;
+  /** A signal sent by the protocol, `INT`; the listener answers whether it means something here. */
+  onSignal?(listener: ((name: string) => boolean) | null): void;
+  /** What only a program on the user's own machine can do; absent over a network protocol. */
+  readonly host?: HostTerminal;
+}
+
+/** The program in whose terminal a verb of the daemon is shown: `fairlead attach`. */
+export interface HostTerminal {
+  /** Stops it as CTRL-Z does in a shell; resolves when it goes on. */
+  suspend(): Promise<void>;
+  /**
+   * Runs a command line with the user's own shell and rights. What is given to `input` is its
+   * standard input; `output` gets what it prints, and no more before what it returns resolves.
+   * Resolves with its exit status. One at a time.
+   */
+  pipe(command: string, output: (bytes: Uint8Array) => Promise<void> | void): PipedCommand;
+}
+
+export interface PipedCommand {
+  /** Resolves when more should be given. */
+  input(bytes: Uint8Array): Promise<void> | void;
+  /** Ends its input; it is ended itself when it has not exited 2 s later. */
+  end(): void;
+  /** @rejects Fault TOO_SLOW when it left 1 MiB of its input unread; USAGE when one runs already. */
+  readonly exited: Promise<number>;
 }
 
 /** What `reload` and friends do to a running daemon. */

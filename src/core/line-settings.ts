@@ -11,6 +11,26 @@ export interface LineSettings {
   stopBits: 1 | 1.5 | 2;
 }
 
+export interface SignalStates {
+  dtr?: boolean;
+  rts?: boolean;
+  cts?: boolean;
+  dsr?: boolean;
+  dcd?: boolean;
+  ri?: boolean;
+}
+
+/** A line as it is now. */
+export interface LineState {
+  /** null where there is no UART: network lines, commands. */
+  line: LineSettings | null;
+  flow: Flow;
+  /** What is known of the signals: those we drive, and those we see. */
+  signals: SignalStates;
+  /** The line is held in BREAK by `setBreak`. */
+  isBreaking: boolean;
+}
+
 /** `115200 8N1` */
 export type FormattedLineSettings = string;
 

@@ -10,21 +10,55 @@ export function sameName(a: string, b: string): boolean {
   return a.toLowerCase() === b.toLowerCase();
 }
 
-/** Matches a name against a shell-like pattern: `*`, `?`, `[abc]`; without case. */
+/**
+ * Matches a name against a shell-like pattern: `*`, `?`, `[abc]`; without case. Takes at most pattern
+ * times name steps, whatever the pattern: anybody who is logged in may write one.
+ * @throws SyntaxError for a range upside down, `[z-a]`.
+ */
 export function globMatches(pattern: string, name: string): boolean {
-  let source = '';
+  const parts = globParts(pattern.toLowerCase());
+  const text = name.toLowerCase();
+  let part = 0;
+  /** The last `*` and where what follows it was tried: the one place to try again one further. */
+  let star = -1;
+  let triedAt = 0;
+  for (let at = 0; at < text.length;) {
+    const wanted = parts[part];
+    if (wanted === '*') {
+      star = part++;
+      triedAt = at;
+    } else if (wanted !== undefined && isOne(wanted, text[at]!)) {
+      part++;
+      at++;
+    } else if (star >= 0) {
+      part = star + 1;
+      at = ++triedAt;
+    } else return false;
+  }
+  return parts.slice(part).every((left) => left === '*');
+}
+
+/** `*`, a character as it is, or what one character may be. */
+type GlobPart = string | RegExp;
+
+function globParts(pattern: string): GlobPart[] {
+  const parts: GlobPart[] = [];
   for (let i = 0; i < pattern.length; i++) {
     const char = pattern[i]!;
     const close = char === '[' ? pattern.indexOf(']', i + 2) : -1;
-    if (char === '*') source += '.*';
-    else if (char === '?') source += '.';
-    else if (close > 0) {
+    if (close > 0) {
       const inside = pattern.slice(i + 1, close).replace(/[\\\]]/g, '\\$&');
-      source += `[${inside.startsWith('!') ? '^' + inside.slice(1) : inside}]`;
+      parts.push(
+        new RegExp(`^[${inside.startsWith('!') ? '^' + inside.slice(1) : inside}]$`, 's'),
+      );
       i = close;
-    } else source += char.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    } else parts.push(char === '?' ? /^.$/s : char);
   }
-  return new RegExp(`^${source}$`, 'is').test(name);
+  return parts;
+}
+
+function isOne(part: GlobPart, char: string): boolean {
+  return typeof part === 'string' ? part === char : part.test(char);
 }
 
 /** The known words nearest to a mistyped one, best first; at most `max`, none when nothing is near. */

@@ -1,3 +1,6 @@
+import type { LineState } from './line-settings.ts';
+import type { PowerAction } from './settings.ts';
+
 /** What `ports` shows, and `ports --json` prints (DESIGN 7). */
 export interface PortStatus {
   name: string;
@@ -33,4 +36,25 @@ export interface SessionStatus {
   mode: 'write' | 'view';
   attachedAtUs: number;
   lastInputAtUs: number | null;
+}
+
+/** All there is to tell of one port: `^Eci`, `^Ecl?`, `task PORT`. */
+export interface PortDetails {
+  status: PortStatus;
+  line: LineState;
+  /** False while logging of rx is turned off. */
+  isLogging: boolean;
+  /** Closed by `hold` until somebody opens it. */
+  isHeld: boolean;
+  motd: string | null;
+  tasks: readonly TaskStatus[];
+  /** What its outlet can do; empty: it has none. */
+  power: readonly PowerAction[];
+}
+
+export interface TaskStatus {
+  name: string;
+  breakKey: string | null;
+  confirm: boolean;
+  help: string;
 }

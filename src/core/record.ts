@@ -1,4 +1,6 @@
-import type { FormattedLineSettings } from './line-settings.ts';
+import type { FormattedLineSettings, SignalStates } from './line-settings.ts';
+
+export type { SignalStates };
 
 /**
  * What the log holds, one by one and in order (DESIGN 2). `seq` numbers the records of a port in
@@ -32,15 +34,6 @@ export interface RecordHead {
   offset: number;
   /** Microseconds since the Unix epoch. */
   atUs: number;
-}
-
-export interface SignalStates {
-  dtr?: boolean;
-  rts?: boolean;
-  cts?: boolean;
-  dsr?: boolean;
-  dcd?: boolean;
-  ri?: boolean;
 }
 
 export type RecordBody =

@@ -15,9 +15,20 @@ export interface Settings {
   /** Own roles by name, beside the built-in ones. */
   roles: Readonly<Record<string, readonly string[]>>;
   ports: readonly PortSettings[];
+  /** Said before login, where the protocol has a place for it; null: nothing. */
+  banner: string | null;
+  certificates: CertificateSettings;
   /** Interval of MARK records; null: none. */
   markMs: number | null;
   log: LogSettings;
+}
+
+/** OpenSSH user certificates: who signs them, and which are void. */
+export interface CertificateSettings {
+  /** Public keys of the authorities, `type base64 [comment]`; empty: no certificate is taken. */
+  authorities: readonly string[];
+  /** Path of a revocation list, read anew when it changes (ssh-keygen -k, or one public key a line); null: none. */
+  revokedFile: string | null;
 }
 
 export interface LogSettings {
@@ -28,8 +39,23 @@ export interface LogSettings {
 }
 
 export interface ListenSettings {
+  /** One door; the port is chosen by name. */
   ssh: DoorSettings | null;
+  /** SSH to one port at base + n. */
+  portSsh: NumberedDoorSettings | null;
+  /** Telnet and RFC 2217 at base + n. */
+  telnet: TelnetDoorSettings | null;
+  /** The port's bytes and nothing else at base + n. */
   raw: RawDoorSettings | null;
+  caps: DoorCaps;
+}
+
+/** How much clients of one door may take, those that are logged in included. */
+export interface DoorCaps {
+  /** Connections to one door at once. */
+  connectionsMax: number;
+  /** Of these from one source address. */
+  perSourceMax: number;
 }
 
 export interface DoorSettings {
@@ -39,13 +65,43 @@ export interface DoorSettings {
   allow: readonly string[];
 }
 
-/** Raw TCP at base + n. Without login: opens only with `auth: none`, `allow` and `as`. */
-export interface RawDoorSettings {
+/** A door for each port with a number, at base + n. */
+export interface NumberedDoorSettings {
   host: string;
   base: number;
   allow: readonly string[];
-  /** User whom everybody on this door is. */
-  as: string;
+}
+
+/** What a door without a place to say so does when somebody writes on its port already. */
+export type Busy = 'refuse' | 'view' | 'takeover';
+
+/**
+ * A door of programs. `auth` `none`: everybody is the user `as`, and `allow` is not empty.
+ * `certificate`: the TLS client certificate's common name is the user, or everybody is `as`.
+ */
+export interface RawDoorSettings extends NumberedDoorSettings {
+  auth: 'none' | 'certificate';
+  as: string | null;
+  tls: TlsSettings | null;
+  busy: Busy;
+}
+
+export interface TelnetDoorSettings extends NumberedDoorSettings {
+  /** A second base for the same doors, e.g. 5000; null: none. */
+  aliasBase: number | null;
+  /** `login`: asks login and password. */
+  auth: 'login' | 'none' | 'certificate';
+  as: string | null;
+  tls: TlsSettings | null;
+  busy: Busy;
+}
+
+/** Absolute paths of PEM files, read when the door opens and on reload. */
+export interface TlsSettings {
+  cert: string;
+  key: string;
+  /** Authorities of client certificates; null: clients are not asked for one. */
+  clientCa: string | null;
 }
 
 export interface PortSettings {
@@ -63,11 +119,71 @@ export interface PortSettings {
   /** `low`: read at once also when nobody watches. */
   latency: 'normal' | 'low';
   writers: 'one' | 'many';
+  /** Line settings and signals that a session changed go back to the configured ones when it leaves. */
+  restoreLine: boolean;
+  /** Sent each time the line was opened; empty: nothing. */
+  onOpen: readonly SequenceStep[];
+  /** Sent when the last session that wrote has left. */
+  onDetach: readonly SequenceStep[];
+  /** Sent when the device said nothing and nobody typed for so long, again after each such time. */
+  idle: { afterMs: number; steps: readonly SequenceStep[] } | null;
+  /** A person who types nothing for this long is let go; null: never. */
+  idleTimeoutMs: number | null;
+  /** Shown to people on attach: the global message of the day and the port's own. */
+  motd: string | null;
+  /** Named sequences, the break list included. */
+  tasks: readonly TaskSettings[];
+  power: PowerSettings | null;
+  expose: ExposeSettings | null;
+}
+
+/** One step of what is done to a line by name, or when something happens. */
+export type SequenceStep =
+  | { do: 'send'; bytes: Uint8Array }
+  | { do: 'break'; durationMs: number }
+  | { do: 'wait'; durationMs: number }
+  | { do: 'signals'; signals: { dtr?: boolean; rts?: boolean } };
+
+export interface TaskSettings {
+  name: string;
+  /** What it is for, one line; null: its steps say. */
+  help: string | null;
+  /** Its key in the break list, `^Ecl` and then 0-9 or a-z; null: not in the list. */
+  breakKey: string | null;
+  /** Only runs when whoever asked said yes. */
+  confirm: boolean;
+  steps: readonly SequenceStep[];
+}
+
+export const POWER_ACTIONS = ['on', 'off', 'cycle', 'status'] as const;
+export type PowerAction = (typeof POWER_ACTIONS)[number];
+
+/** The commands of a power outlet, argument vectors; null: it cannot do that. */
+export type PowerSettings = Readonly<Record<PowerAction, readonly string[] | null>>;
+
+/** A local pty that any serial program opens. */
+export interface ExposeSettings {
+  /** Absolute path of a link to the pty. */
+  path: string;
+  /** Access bits of the pty, e.g. 0o600: whoever may open it is let in. */
+  mode: number;
+  /** Group of the pty; null: the daemon's. */
+  group: string | null;
+  /** User whose rights count; null: the local admin. */
+  as: string | null;
+  busy: Busy;
 }
 
 export type BackendSettings =
   | { kind: 'device'; path: string; signals: { dtr?: boolean; rts?: boolean } }
   | { kind: 'tcp'; host: string; tcpPort: number }
+  | { kind: 'telnet'; host: string; tcpPort: number }
+  | {
+      kind: 'rfc2217';
+      host: string;
+      tcpPort: number;
+      signals: { dtr?: boolean; rts?: boolean };
+    }
   | { kind: 'unix'; path: string }
   | { kind: 'exec'; command: readonly string[] }
   | { kind: 'pty'; path: string }

@@ -21,14 +21,24 @@ export interface User {
   unix: string | null;
   /** CIDRs this user may come from; empty: anywhere. */
   from: readonly string[];
+  /** Secret of the one-time codes (RFC 6238), base32; null: a password is enough. */
+  totp: string | null;
+  /** Principals whose certificates this user may use, besides the user's own name. */
+  principals: readonly string[];
+  /** The two bytes that begin a key of ours, `^Ec` for people; null: keys are off. */
+  escape: EscapePrefix | null;
 }
+
+/** Two bytes: conserver's ^E and c unless configured. */
+export type EscapePrefix = readonly [number, number];
+export const DEFAULT_ESCAPE: EscapePrefix = [0x05, 0x63];
 
 /** Who asks: an authenticated user, from where, by which frontend. */
 export interface Caller {
   user: string;
   /** `192.0.2.7:51234`, `local pid 123`: for logs and `who`. */
   remote: string;
-  frontend: 'ssh' | 'raw' | 'control' | 'local' | 'demo';
+  frontend: 'ssh' | 'telnet' | 'raw' | 'expose' | 'control' | 'local' | 'demo';
 }
 
 /** A port as authorization sees it. */

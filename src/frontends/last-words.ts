@@ -44,9 +44,9 @@ export class LastWords {
 
   /** The client ended its input. */
   async inputEnded(session: BinarySession): Promise<void> {
-    await session.view?.();
+    await session.view();
     if (!this.#hasInput) return;
-    await session.inputDelivered?.();
+    await session.inputDelivered();
     this.#isAwaited = true;
     this.#wait();
   }

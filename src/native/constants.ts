@@ -7,6 +7,7 @@ export const IOCTL = {
   TCFLSH: 0x540b,
   TIOCOUTQ: 0x5411,
   TIOCSWINSZ: 0x5414,
+  TIOCMGET: 0x5415,
   TIOCMBIS: 0x5416,
   TIOCMBIC: 0x5417,
   TIOCINQ: 0x541b,
@@ -23,8 +24,15 @@ export const IOCTL = {
 /** Argument of TCFLSH, by queue. */
 export const FLUSH = { input: 0, output: 1, both: 2 } as const;
 
-/** Modem lines of TIOCMBIS and TIOCMBIC. */
-export const MODEM = { DTR: 0x002, RTS: 0x004 } as const;
+/** Modem lines of TIOCMGET, TIOCMBIS and TIOCMBIC (TIOCM_*). */
+export const MODEM = {
+  DTR: 0x002,
+  RTS: 0x004,
+  CTS: 0x020,
+  DCD: 0x040,
+  RI: 0x080,
+  DSR: 0x100,
+} as const;
 
 /** Where the fields of `struct termios2` lie, in bytes. */
 export const TERMIOS2 = {
@@ -76,6 +84,12 @@ export const SOCKET = {
 } as const;
 
 export const MMAP = { PROT_READ: 1, PROT_WRITE: 2, MAP_SHARED: 1 } as const;
+
+/** fcntl(2). */
+export const F_DUPFD_CLOEXEC = 1030;
+
+/** Events of poll(2), and the size of `struct pollfd`. */
+export const POLL = { IN: 0x1, HUP: 0x10, entryBytes: 8 } as const;
 
 export const LOCK = { EX: 2, NB: 4 } as const;
 

@@ -6,12 +6,14 @@ import {
   CC,
   CFLAG,
   CHARACTER_SIZE,
+  F_DUPFD_CLOEXEC,
   FLUSH,
   IFLAG,
   IOCTL,
   LOCK,
   MMAP,
   MODEM,
+  POLL,
   SOCKET,
   TERMIOS2,
   forArchitecture,
@@ -52,6 +54,8 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
   const getsockopt = library.func(
     'int getsockopt(int fd, int level, int name, void *value, void *length)',
   );
+  const fcntlNumber = library.func('int fcntl(int fd, int command, long argument)');
+  const poll = library.func('int poll(void *entries, unsigned long count, int timeoutMs)');
   const flock = library.func('int flock(int fd, int operation)');
   const syscall = library.func('long syscall(long number)');
 
@@ -153,6 +157,25 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
       control('TIOCSWINSZ', fd, scratch);
     },
 
+    duplicate(fd) {
+      const copy = fcntlNumber(fd, F_DUPFD_CLOEXEC, 0) as number;
+      if (copy < 0) throw failure('fcntl');
+      return copy;
+    },
+
+    poll(fds) {
+      const entries = Buffer.alloc(fds.length * POLL.entryBytes);
+      fds.forEach((fd, index) => {
+        entries.writeInt32LE(fd, index * POLL.entryBytes);
+        entries.writeInt16LE(POLL.IN, index * POLL.entryBytes + 4);
+      });
+      if ((poll(entries, fds.length, 0) as number) < 0) throw failure('poll');
+      return fds.map((_, index) => {
+        const events = entries.readInt16LE(index * POLL.entryBytes + 6);
+        return { isReadable: (events & POLL.IN) !== 0, isHungUp: (events & POLL.HUP) !== 0 };
+      });
+    },
+
     inputWaiting: (fd) => number('TIOCINQ', fd),
     outputWaiting: (fd) => number('TIOCOUTQ', fd),
     flush: (fd, which) => control('TCFLSH', fd, FLUSH[which]),
@@ -183,6 +206,12 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
       return readLine(scratch);
     },
 
+    getFlow(fd) {
+      control('TCGETS2', fd, scratch);
+      if ((scratch.readUInt32LE(TERMIOS2.cflag) & CFLAG.CRTSCTS) !== 0) return 'rtscts';
+      return (scratch.readUInt32LE(TERMIOS2.iflag) & IFLAG.IXON) !== 0 ? 'xonxoff' : 'none';
+    },
+
     async setSignals(fd, signals) {
       const wanted = [
         [signals.dtr, MODEM.DTR],
@@ -199,6 +228,21 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
     },
 
     setBreak: (fd, on) => controlAsync(on ? 'TIOCSBRK' : 'TIOCCBRK', fd, 0),
+
+    async getSignals(fd) {
+      const argument = Buffer.alloc(4);
+      await controlAsync('TIOCMGET', fd, argument);
+      const bits = argument.readInt32LE(0);
+      const isOn = (bit: number): boolean => (bits & bit) !== 0;
+      return {
+        dtr: isOn(MODEM.DTR),
+        rts: isOn(MODEM.RTS),
+        cts: isOn(MODEM.CTS),
+        dsr: isOn(MODEM.DSR),
+        dcd: isOn(MODEM.DCD),
+        ri: isOn(MODEM.RI),
+      };
+    },
 
     lockExclusive(fd) {
       if ((flock(fd, LOCK.EX | LOCK.NB) as number) === 0) return true;

@@ -24,7 +24,7 @@ const WINDOW_BYTES_MIN = 4_096;
 export interface Seat {
   readonly session: number;
   readonly caller: Caller;
-  readonly delivery: AttachRequest['delivery'];
+  delivery: AttachRequest['delivery'];
   readonly outlet: Outlet;
   readonly attachedAtUs: number;
   lastInputAtUs: number | null;

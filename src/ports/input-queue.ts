@@ -61,18 +61,25 @@ export class InputQueue {
 
   /** Refuses what waits: all of it, or that of one session. */
   drop(session: number | null, code: FaultCode, why: string): void {
-    const dropped =
-      session === null
-        ? this.#items
-        : this.#items.filter((entry) => entry.item.session === session);
-    if (dropped.length === 0) return;
-    this.#items =
-      session === null ? [] : this.#items.filter((entry) => entry.item.session !== session);
+    for (const item of this.#remove(session, why)) item.refused(code, why);
+  }
+
+  /** Throws away what waits of one session, as it asked for: it counts as taken. */
+  discard(session: number, why: string): void {
+    for (const item of this.#remove(session, why)) item.taken();
+  }
+
+  #remove(session: number | null, why: string): InputItem[] {
+    const goes = (entry: { item: InputItem }): boolean =>
+      session === null || entry.item.session === session;
+    const removed = this.#items.filter(goes);
+    if (removed.length === 0) return [];
+    this.#items = this.#items.filter((entry) => !goes(entry));
     if (this.#items.length === 0) this.#stopWaiting();
-    for (const { item, takenBytes, hasBegun } of dropped) {
+    for (const { item, takenBytes, hasBegun } of removed) {
       if (hasBegun) this.#owner.cutShort(item, takenBytes, why);
-      item.refused(code, why);
     }
+    return removed.map(({ item }) => item);
   }
 
   #pump(): void {

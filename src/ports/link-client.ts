@@ -1,11 +1,14 @@
 import type { Attached, PortAccess, PortSession, SessionEvent } from '../core/attach.ts';
 import { Fault, faultFrom } from '../core/fault.ts';
+import { BREAK_MS_MAX } from './line-control.ts';
 import type { AccessCall, LinkAnswer, LinkEnd, LinkRequest, SessionCall } from './link.ts';
 import { realTimers } from './timers.ts';
 import type { Timers } from './timers.ts';
 
 /** The ports answer within this, unless a device has to do something first. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** No limit: the port has its own, and a device or a command may take that long. */
+const NO_LIMIT = 0;
 
 interface Call {
   answered(value: unknown): void;
@@ -33,13 +36,13 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
     if (!isClosed) messagePort.postMessage(request);
   }
 
-  /** Sends what `make` returns for a new id; resolves with the answer. `timeoutMs` 0: no limit. */
+  /** Sends what `make` returns for a new id; resolves with the answer. */
   function ask(make: (id: number) => LinkRequest, timeoutMs: number): Promise<unknown> {
     return new Promise((resolve, reject) => {
       if (isClosed) return reject(linkIsGone());
       const id = ++lastId;
       const cancel =
-        timeoutMs === 0
+        timeoutMs === NO_LIMIT
           ? null
           : timers.after(timeoutMs, () => {
               calls.delete(id);
@@ -77,13 +80,18 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
   function sessionOf(attached: Attached): PortSession {
     const { session } = attached;
     const isOpen = (): boolean => sessions.has(session);
+    const askSession = (
+      name: SessionCall,
+      args: readonly unknown[],
+      timeoutMs: number,
+    ): Promise<unknown> =>
+      ask((id) => ({ kind: 'session-call', id, session, call: name, args }), timeoutMs);
     const ofSession = async (
       name: SessionCall,
       args: readonly unknown[],
       timeoutMs = ANSWER_TIMEOUT_MS,
     ): Promise<void> => {
-      if (!isOpen()) return;
-      await ask((id) => ({ kind: 'session-call', id, session, call: name, args }), timeoutMs);
+      if (isOpen()) await askSession(name, args, timeoutMs);
     };
     return {
       attached,
@@ -101,6 +109,16 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
         ofSession('sendBreak', [durationMs], ANSWER_TIMEOUT_MS + durationMs),
       setLine: (line, flow) => ofSession('setLine', [line, flow]),
       setSignals: (signals) => ofSession('setSignals', [signals]),
+      setBreak: (isOn) => ofSession('setBreak', [isOn]),
+      purge: (queue) => ofSession('purge', [queue]),
+      lineState: () => {
+        // The driver is asked behind a BREAK that it is sending.
+        const timeoutMs = ANSWER_TIMEOUT_MS + BREAK_MS_MAX;
+        return askSession('lineState', [], timeoutMs) as ReturnType<PortSession['lineState']>;
+      },
+      becomeProgram: () => {
+        if (isOpen()) post({ kind: 'become-program', session });
+      },
       detach: (why) => {
         if (!sessions.delete(session)) return;
         post({ kind: 'detach', session, why });
@@ -160,21 +178,42 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
       const attached = await ask((id) => {
         attaching.set(id, onEvent);
         return { kind: 'attach', id, request };
-      }, 0);
+      }, NO_LIMIT);
       return sessionOf(attached as Attached);
     },
     ports: (caller) => call('ports', [caller]) as ReturnType<PortAccess['ports']>,
     who: (caller) => call('who', [caller]) as ReturnType<PortAccess['who']>,
     kick: async (caller, session) => void (await call('kick', [caller, session])),
-    message: (caller, port, text) => call('message', [caller, port, text]) as Promise<number>,
+    message: (caller, to, text) => call('message', [caller, to, text]) as Promise<number>,
     send: async (caller, port, bytes) => {
-      await call('send', [caller, port, new Uint8Array(bytes)], 0);
+      await call('send', [caller, port, new Uint8Array(bytes)], NO_LIMIT);
     },
     sendBreak: async (caller, port, durationMs) => {
       await call('sendBreak', [caller, port, durationMs], ANSWER_TIMEOUT_MS + durationMs);
     },
     setLine: async (caller, port, line, flow) => {
       await call('setLine', [caller, port, line, flow]);
+    },
+    setSignals: async (caller, port, signals) => {
+      await call('setSignals', [caller, port, signals]);
+    },
+    inspect: (caller, port) => {
+      const timeoutMs = ANSWER_TIMEOUT_MS + BREAK_MS_MAX;
+      return call('inspect', [caller, port], timeoutMs) as ReturnType<PortAccess['inspect']>;
+    },
+    run: async (caller, port, sequence) => {
+      await call('run', [caller, port, sequence], NO_LIMIT);
+    },
+    power: (caller, port, action, isConfirmed) =>
+      call('power', [caller, port, action, isConfirmed], NO_LIMIT) as Promise<string>,
+    hold: async (caller, port, isDown) => {
+      await call('hold', [caller, port, isDown]);
+    },
+    setLogging: async (caller, port, isOn) => {
+      await call('setLogging', [caller, port, isOn]);
+    },
+    note: async (caller, port, text) => {
+      await call('note', [caller, port, text]);
     },
   };
 }

@@ -5,6 +5,7 @@ import type { Journal } from '../core/clock.ts';
 import { Fault, faultMessage } from '../core/fault.ts';
 import type { FaultMessage } from '../core/fault.ts';
 import type { Outlet } from './audience.ts';
+import { sessionHasEnded } from './port-sessions.ts';
 import type { MulticastPortAccess } from './rack.ts';
 
 /** The part of a MessagePort that a link needs. */
@@ -13,7 +14,10 @@ export type LinkEnd = Pick<MessagePort, 'postMessage' | 'on' | 'close'>;
 /** Calls of PortAccess that are asked and answered, by name. */
 export type AccessCall = Exclude<keyof PortAccess, 'attach'>;
 /** Calls of PortSession that are asked and answered. */
-export type SessionCall = 'takeOver' | 'view' | 'sendBreak' | 'setLine' | 'setSignals';
+export type SessionCall = Extract<
+  keyof PortSession,
+  'takeOver' | 'view' | 'sendBreak' | 'setBreak' | 'setLine' | 'setSignals' | 'purge' | 'lineState'
+>;
 
 /** To the ports. Plain data: structured clone carries it, typed arrays included. */
 export type LinkRequest =
@@ -29,6 +33,7 @@ export type LinkRequest =
   | { kind: 'input'; session: number; seq: number; bytes: Uint8Array }
   /** Session and bytes by turns: what was consumed since the last such message. */
   | { kind: 'credit'; pairs: readonly number[] }
+  | { kind: 'become-program'; session: number }
   | { kind: 'detach'; session: number; why: string };
 
 /** From the ports. */
@@ -128,7 +133,12 @@ export function servePortAccess(
       }
       case 'session-call': {
         const session = sessions.get(message.session) as Record<SessionCall, AnyCall> | undefined;
-        void answer(message.id, async () => session?.[message.call](...message.args));
+        void answer(message.id, async () => {
+          if (session) return session[message.call](...message.args);
+          // All other calls do nothing after the end; this one has to be told something.
+          if (message.call === 'lineState') throw sessionHasEnded();
+          return undefined;
+        });
         break;
       }
       case 'input':
@@ -138,6 +148,9 @@ export function servePortAccess(
         for (let i = 0; i < message.pairs.length; i += 2) {
           sessions.get(message.pairs[i]!)?.credit(message.pairs[i + 1]!);
         }
+        break;
+      case 'become-program':
+        sessions.get(message.session)?.becomeProgram();
         break;
       case 'detach':
         sessions.get(message.session)?.detach(message.why);

@@ -1,4 +1,5 @@
 import type { Backend } from '../core/backend.ts';
+import type { Clock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { FaultCode } from '../core/fault.ts';
 import type { PortSettings } from '../core/settings.ts';
@@ -13,6 +14,7 @@ const SEND_PIECE_BYTES = 16_384;
 
 export interface PortInputOwner {
   readonly timers: Timers;
+  readonly clock: Clock;
   readonly recorder: PortRecorder;
   /** The open device; null when the line is not up. */
   backend(): Backend | null;
@@ -31,6 +33,9 @@ export class PortInput {
   readonly #queue: InputQueue;
   readonly #typed: TypedInput;
   #cancelExpiry: (() => void) | null = null;
+  /** Bytes that devices of this port have taken so far, and when the last ones; null: none yet. */
+  takenBytes = 0;
+  lastTakenAtUs: number | null = null;
   /** Echoes that came in from within `backend.write`: compared after what it took is known. */
   #echoesInWrite: Uint8Array[] | null = null;
 
@@ -75,6 +80,11 @@ export class PortInput {
     this.#queue.drop(session, code, why);
   }
 
+  /** Throws away what waits of one session, as it asked for. */
+  discard(session: number, why: string): void {
+    this.#queue.discard(session, why);
+  }
+
   /** The device can take more. */
   writable(): void {
     this.#queue.writable();
@@ -114,6 +124,10 @@ export class PortInput {
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       this.#owner.lost(new Fault('PORT_GONE', `writing failed: ${message}`, error));
+    }
+    if (takenBytes > 0) {
+      this.takenBytes += takenBytes;
+      this.lastTakenAtUs = this.#owner.clock.nowUs();
     }
     const echoes = this.#echoesInWrite;
     this.#echoesInWrite = null;

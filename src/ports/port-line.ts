@@ -56,6 +56,8 @@ export class PortLine {
   #isAttempting = false;
   #retryWhenSettled = false;
   #isClosed = false;
+  /** Why it is not to be opened, until `release`. */
+  #heldBecause: string | null = null;
 
   /** `name` is that of the port, now. */
   constructor(
@@ -122,9 +124,30 @@ export class PortLine {
     this.retryNow();
   }
 
+  /** Closes what is open, and opens nothing until `release`. */
+  hold(why: string): void {
+    if (this.#isClosed || this.#heldBecause !== null) return;
+    this.#heldBecause = why;
+    this.#cancelRetry?.();
+    this.#cancelRetry = null;
+    this.#stopWatching();
+    if (this.#tenure) this.#lose(this.#tenure, new Fault('PORT_GONE', why));
+    this.#setDown(why);
+  }
+
+  /** Ends a `hold`; a line that is open is closed and opened anew. */
+  release(why: string): void {
+    this.#heldBecause = null;
+    this.replace(this.#opener, why);
+  }
+
+  get isHeld(): boolean {
+    return this.#heldBecause !== null;
+  }
+
   /** Tries to open at once if it is down. */
   retryNow(): void {
-    if (this.#isClosed || this.#state === 'up') return;
+    if (this.#isClosed || this.isHeld || this.#state === 'up') return;
     this.#delayMs = BACKOFF_MS.first;
     if (this.#isAttempting) this.#retryWhenSettled = true;
     else this.#retryIn(this.#attemptedAtMs + ATTEMPTS_APART_MS - this.#timers.nowMs());
@@ -168,12 +191,14 @@ export class PortLine {
     this.#cancelRetry = null;
     const opener = this.#opener;
     const tenure: Tenure = { isLive: true, backend: null, lost: null };
-    const cancelSlow = this.#timers.after(SLOW_OPEN_MS, () =>
-      this.#setDown(`${opener.target} has not opened for ${SLOW_OPEN_MS / 1_000} s; still trying`),
-    );
+    const cancelSlow = this.#timers.after(SLOW_OPEN_MS, () => {
+      if (this.isHeld) return;
+      this.#setDown(`${opener.target} has not opened for ${SLOW_OPEN_MS / 1_000} s; still trying`);
+    });
     try {
       await this.#closing;
       if (this.#isClosed) return;
+      if (this.#heldBecause !== null) throw new Fault('PORT_DOWN', this.#heldBecause);
       this.#attemptedAtMs = this.#timers.nowMs();
       this.#tenure = tenure;
       const backend = await opener.open(this.#sink(tenure));
@@ -194,7 +219,8 @@ export class PortLine {
       if (tenure.backend) this.#closing = this.#closeBackend(tenure.backend);
       if (this.#isClosed) return;
       if (!(error instanceof Fault)) this.#journal.error({ err: error }, 'opening failed oddly');
-      this.#setDown(error instanceof Error ? error.message : String(error));
+      const why = error instanceof Error ? error.message : String(error);
+      this.#setDown(this.#heldBecause ?? why);
       if (!this.#retryWhenSettled) this.#backOff();
     } finally {
       cancelSlow();
@@ -237,6 +263,7 @@ export class PortLine {
   }
 
   #backOff(): void {
+    if (this.isHeld) return;
     this.#retryIn(Math.min(this.#delayMs * (0.8 + 0.4 * Math.random()), BACKOFF_MS.max));
     this.#delayMs = Math.min(this.#delayMs * 2, BACKOFF_MS.max);
     this.#stopWatch ??= this.#opener.watchReturn?.(() => this.retryNow()) ?? null;

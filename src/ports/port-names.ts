@@ -28,12 +28,21 @@ export function findPort<T extends PortNames>(
   const begins = (name: string): boolean => name.toLowerCase().startsWith(prefix);
   const fitting =
     prefix === '' ? [] : visible.filter((port) => begins(port.name) || port.aliases.some(begins));
+  const quoted = `"${printable(wanted)}"`;
   if (fitting.length === 1) return fitting[0]!;
   if (fitting.length > 1) {
     const some = fitting.slice(0, 5).map((port) => port.name);
     const more = fitting.length > some.length ? `, and ${fitting.length - some.length} more` : '';
-    throw new Fault('PORT_UNKNOWN', `"${wanted}" fits ${some.join(', ')}${more}`);
+    throw new Fault('PORT_UNKNOWN', `${quoted} fits ${some.join(', ')}${more}`);
   }
   const names = visible.flatMap((port) => [port.name, ...port.aliases]);
-  throw new Fault('PORT_UNKNOWN', `no port "${wanted}"${didYouMean(wanted, names)}`);
+  throw new Fault('PORT_UNKNOWN', `no port ${quoted}${didYouMean(wanted, names)}`);
+}
+
+const QUOTED_CHARS_MAX = 64;
+
+/** What somebody typed, fit for a message: bounded, and nothing in it that a terminal obeys. */
+function printable(text: string): string {
+  const quoted = text.slice(0, QUOTED_CHARS_MAX).replace(/[^\x20-\x7e]/g, '?');
+  return text.length > QUOTED_CHARS_MAX ? `${quoted}...` : quoted;
 }

@@ -1,18 +1,26 @@
-import type { AttachRequest, PortAccess, PortSession, SessionEvent } from '../core/attach.ts';
+import type {
+  AttachRequest,
+  MessageTarget,
+  PortAccess,
+  PortSession,
+  Sequence,
+  SessionEvent,
+} from '../core/attach.ts';
 import type { BackendOpener } from '../core/backend.ts';
 import type { Clock, Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Flow, LineSettings } from '../core/line-settings.ts';
-import type { PortStatus, SessionStatus } from '../core/port-status.ts';
+import type { PortDetails, PortStatus, SessionStatus } from '../core/port-status.ts';
 import type { RecordBody } from '../core/record.ts';
-import type { PortSettings } from '../core/settings.ts';
+import type { PortSettings, PowerAction } from '../core/settings.ts';
 import type { PortPosition, Spool } from '../core/spool.ts';
 import type { AuditRow, RegisteredPort } from '../core/store.ts';
 import type { Authorizer, Caller } from '../core/user.ts';
 import type { Outlet } from './audience.ts';
 import { findPort } from './port-names.ts';
 import { Port } from './port.ts';
-import type { PortServices } from './port.ts';
+import type { PortServices } from './port-services.ts';
+import type { RunCommand } from './power-outlet.ts';
 import { realTimers, settledWithin } from './timers.ts';
 import type { Timers } from './timers.ts';
 
@@ -28,6 +36,8 @@ export interface RackOptions {
   encodeBody: (body: RecordBody) => Uint8Array;
   /** First session number not used yet in this data directory. */
   nextSession: number;
+  /** Runs the commands of power outlets. */
+  runCommand: RunCommand;
   /** Real ones unless a test says otherwise. */
   timers?: Timers;
 }
@@ -78,6 +88,7 @@ export class Rack implements MulticastPortAccess {
         queueMicrotask(publishNow);
       },
       nextSession: () => this.#nextSession++,
+      runCommand: options.runCommand,
     };
   }
 
@@ -168,16 +179,16 @@ export class Rack implements MulticastPortAccess {
     throw new Fault('SESSION_UNKNOWN', `no session ${session}`);
   }
 
-  async message(caller: Caller, port: string | null, text: string): Promise<number> {
+  async message(caller: Caller, to: MessageTarget, text: string): Promise<number> {
     const said = text.slice(0, MESSAGE_CHARS_MAX);
-    if (port !== null) {
-      const found = this.#find(caller, port);
-      this.#services.authorizer.authorize(caller.user, 'view', found.identity);
-      return found.message(caller.user, said);
+    if (to === 'all') {
+      const ports = this.#viewable(caller);
+      return ports.reduce((heard, port) => heard + port.message(caller, null, said), 0);
     }
-    let heard = 0;
-    for (const found of this.#viewable(caller)) heard += found.message(caller.user, said);
-    return heard;
+    if ('port' in to) return this.#find(caller, to.port).message(caller, null, said);
+    const port = this.#viewable(caller).find((each) => each.hasSession(to.session));
+    if (port) return port.message(caller, to.session, said);
+    throw new Fault('SESSION_UNKNOWN', `no session ${to.session}`);
   }
 
   async send(caller: Caller, port: string, bytes: Uint8Array): Promise<void> {
@@ -185,7 +196,7 @@ export class Rack implements MulticastPortAccess {
   }
 
   async sendBreak(caller: Caller, port: string, durationMs: number): Promise<void> {
-    await this.#find(caller, port).sendBreak(caller, durationMs, null);
+    await this.#find(caller, port).sendBreak(caller, durationMs);
   }
 
   async setLine(
@@ -194,7 +205,44 @@ export class Rack implements MulticastPortAccess {
     line: LineSettings,
     flow: Flow | null,
   ): Promise<void> {
-    await this.#find(caller, port).setLine(caller, line, flow, null);
+    await this.#find(caller, port).setLine(caller, line, flow);
+  }
+
+  async setSignals(
+    caller: Caller,
+    port: string,
+    signals: { dtr?: boolean; rts?: boolean },
+  ): Promise<void> {
+    await this.#find(caller, port).setSignals(caller, signals);
+  }
+
+  async inspect(caller: Caller, port: string): Promise<PortDetails> {
+    return this.#find(caller, port).inspect(caller);
+  }
+
+  async run(caller: Caller, port: string, sequence: Sequence): Promise<void> {
+    await this.#find(caller, port).run(caller, sequence);
+  }
+
+  async power(
+    caller: Caller,
+    port: string,
+    action: PowerAction,
+    isConfirmed: boolean,
+  ): Promise<string> {
+    return this.#find(caller, port).power(caller, action, isConfirmed);
+  }
+
+  async hold(caller: Caller, port: string, isDown: boolean): Promise<void> {
+    this.#find(caller, port).hold(caller, isDown);
+  }
+
+  async setLogging(caller: Caller, port: string, isOn: boolean): Promise<void> {
+    this.#find(caller, port).setLogging(caller, isOn);
+  }
+
+  async note(caller: Caller, port: string, text: string): Promise<void> {
+    this.#find(caller, port).note(caller, text);
   }
 
   #viewable(caller: Caller): Port[] {

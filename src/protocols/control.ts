@@ -26,7 +26,24 @@ export type ControlFrame =
   /** Daemon: put the terminal into raw mode, or back. */
   | { kind: 'raw-mode'; on: boolean }
   /** Daemon, last: the verb's exit code. */
-  | { kind: 'exit'; code: number };
+  | { kind: 'exit'; code: number }
+  /** Daemon: stop as CTRL-Z does. Answered by `resumed` when the process goes on. */
+  | { kind: 'suspend' }
+  | { kind: 'resumed' }
+  /** Daemon: run a command line that the user typed; one at a time. Ends with the client's `pipe-exit`. */
+  | { kind: 'pipe-open'; command: string }
+  /** Daemon: the command's standard input; spends pipe credit of its direction. */
+  | { kind: 'pipe-input'; bytes: Uint8Array }
+  /** Daemon: nothing more comes on its standard input. */
+  | { kind: 'pipe-end' }
+  /** Daemon: end the command. */
+  | { kind: 'pipe-stop' }
+  /** Client: what the command printed; spends pipe credit of its direction. */
+  | { kind: 'pipe-output'; bytes: Uint8Array }
+  /** Both: so many bytes of the other's were taken. */
+  | { kind: 'pipe-credit'; bytes: number }
+  /** Client: all output was sent, and this is the exit status. */
+  | { kind: 'pipe-exit'; code: number };
 
 export interface ControlHello {
   version: number;
@@ -38,12 +55,14 @@ export interface ControlHello {
   timeZone: string;
 }
 
-export const CONTROL_VERSION = 1;
+export const CONTROL_VERSION = 2;
 export const CONTROL_PAYLOAD_BYTES_MAX = 65_536;
 /** Output that may be under way before the client granted any. */
 export const CONTROL_OUTPUT_CREDIT_BYTES = 262_144;
 /** Input granted when a verb begins to listen. */
 export const CONTROL_INPUT_CREDIT_BYTES = 65_536;
+/** Each way between a piped command and the daemon, to begin with. */
+export const CONTROL_PIPE_CREDIT_BYTES = 65_536;
 
 export type ControlEvent =
   | { kind: 'frame'; frame: ControlFrame }
@@ -120,18 +139,35 @@ const KINDS: readonly (ControlFrame['kind'] | undefined)[] = [
   'input-credit',
   'raw-mode',
   'exit',
+  'suspend',
+  'resumed',
+  'pipe-open',
+  'pipe-input',
+  'pipe-end',
+  'pipe-stop',
+  'pipe-output',
+  'pipe-credit',
+  'pipe-exit',
 ];
 
 function encodePayload(frame: ControlFrame): Uint8Array {
   switch (frame.kind) {
     case 'hello':
       return new TextEncoder().encode(JSON.stringify(frame.hello));
+    case 'pipe-open':
+      return new TextEncoder().encode(frame.command);
     case 'stdin':
     case 'stdout':
     case 'stderr':
+    case 'pipe-input':
+    case 'pipe-output':
       return frame.bytes;
     case 'stdin-end':
     case 'interrupt':
+    case 'suspend':
+    case 'resumed':
+    case 'pipe-end':
+    case 'pipe-stop':
       return new Uint8Array(0);
     case 'resize':
       return Uint8Array.of(
@@ -141,7 +177,8 @@ function encodePayload(frame: ControlFrame): Uint8Array {
         frame.rows & 255,
       );
     case 'output-credit':
-    case 'input-credit': {
+    case 'input-credit':
+    case 'pipe-credit': {
       const bytes = new Uint8Array(4);
       writeU32(bytes, 0, frame.bytes);
       return bytes;
@@ -149,6 +186,7 @@ function encodePayload(frame: ControlFrame): Uint8Array {
     case 'raw-mode':
       return Uint8Array.of(frame.on ? 1 : 0);
     case 'exit':
+    case 'pipe-exit':
       return Uint8Array.of(frame.code & 255);
   }
 }
@@ -160,12 +198,22 @@ function decodePayload(kind: ControlFrame['kind'], payload: Uint8Array): Control
       const hello = decodeHello(payload);
       return hello && { kind, hello };
     }
+    case 'pipe-open': {
+      const command = decodeText(payload);
+      return command === null ? null : { kind, command };
+    }
     case 'stdin':
     case 'stdout':
     case 'stderr':
+    case 'pipe-input':
+    case 'pipe-output':
       return { kind, bytes: payload };
     case 'stdin-end':
     case 'interrupt':
+    case 'suspend':
+    case 'resumed':
+    case 'pipe-end':
+    case 'pipe-stop':
       return payload.length === 0 ? { kind } : null;
     case 'resize':
       if (payload.length !== 4) return null;
@@ -176,18 +224,29 @@ function decodePayload(kind: ControlFrame['kind'], payload: Uint8Array): Control
       };
     case 'output-credit':
     case 'input-credit':
+    case 'pipe-credit':
       return payload.length === 4 ? { kind, bytes: readU32(payload, 0) } : null;
     case 'raw-mode':
       return payload.length === 1 && payload[0]! <= 1 ? { kind, on: payload[0] === 1 } : null;
     case 'exit':
+    case 'pipe-exit':
       return payload.length === 1 ? { kind, code: payload[0]! } : null;
+  }
+}
+
+/** null: not UTF-8. */
+function decodeText(payload: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(payload);
+  } catch {
+    return null;
   }
 }
 
 function decodeHello(payload: Uint8Array): ControlHello | null {
   let value: unknown;
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+    value = JSON.parse(decodeText(payload) ?? '');
   } catch {
     return null;
   }

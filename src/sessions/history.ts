@@ -62,14 +62,22 @@ export class History {
     from: LogPlace,
     live: StreamPlace,
   ): Promise<History> {
-    const cursor = await locate(source, from, live);
-    if (from.at !== 'offset') return new History(source, sink, cursor, null);
-    return new History(source, sink, cursor, { epoch: cursor.epoch, offset: from.offset });
+    const counted = countedFrom(live, from);
+    const found = counted && (await tryLocate(source, counted));
+    const place = found ? counted : from;
+    const cursor = found ?? (await locate(source, from, live));
+    if (place.at !== 'offset') return new History(source, sink, cursor, null);
+    return new History(source, sink, cursor, { epoch: cursor.epoch, offset: place.offset });
   }
 
-  /** The session was given everything before this place, partly by other means. */
-  deliveredUpTo(place: StreamPlace): void {
-    this.#at = place;
+  /** As `deliver`; the session was given everything before `from`, partly by other means. */
+  async deliverFrom(from: StreamPlace, until: StreamPlace): Promise<boolean> {
+    this.#at = from;
+    // The cursor may be past it: it stands where the log ended when it was asked, not where live began.
+    const place: LogPlace = { at: 'offset', ...from };
+    const found = await tryLocate(this.#source, place).catch(() => null); // reading tells why
+    this.#cursor = found ?? this.#cursor;
+    return this.deliver(until);
   }
 
   /**
@@ -202,13 +210,13 @@ function endOf(record: LogRecord): number {
  * waits. The end is asked for first, so that a commit in between cannot hide bytes.
  */
 async function locate(
-  { log, caller, uuid }: HistorySource,
+  source: HistorySource,
   place: LogPlace,
   live: StreamPlace,
 ): Promise<LogCursor> {
   const beforeAll: LogCursor = { epoch: live.epoch, seq: 0 };
-  const end = (await tryLocate({ at: 'end' })) ?? beforeAll;
-  const found = await tryLocate(place);
+  const end = (await tryLocate(source, { at: 'end' })) ?? beforeAll;
+  const found = await tryLocate(source, place);
   if (found) return found;
   const isOnItsWay =
     place.at === 'offset'
@@ -216,13 +224,22 @@ async function locate(
       : place.at !== 'time' && place.at !== 'boot';
   if (!isOnItsWay) throw new Fault('LOG_NOT_FOUND', 'the log does not reach back to that place');
   return end.epoch < live.epoch ? beforeAll : end;
+}
 
-  async function tryLocate(wanted: LogPlace): Promise<LogCursor | null> {
-    try {
-      return await log.locate(caller, uuid, wanted);
-    } catch (error) {
-      if (error instanceof Fault && error.code === 'LOG_NOT_FOUND') return null;
-      throw error;
-    }
+/** So many bytes before `live`, where that is in the same epoch; the log's end may be past it. */
+function countedFrom(live: StreamPlace, place: LogPlace): LogPlace | null {
+  if (place.at !== 'last-bytes' || place.bytes > live.offset) return null;
+  return { at: 'offset', epoch: live.epoch, offset: live.offset - place.bytes };
+}
+
+async function tryLocate(
+  { log, caller, uuid }: HistorySource,
+  place: LogPlace,
+): Promise<LogCursor | null> {
+  try {
+    return await log.locate(caller, uuid, place);
+  } catch (error) {
+    if (error instanceof Fault && error.code === 'LOG_NOT_FOUND') return null;
+    throw error;
   }
 }

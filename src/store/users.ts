@@ -1,4 +1,4 @@
-import type { User } from '../core/user.ts';
+import type { EscapePrefix, User } from '../core/user.ts';
 import type { Database } from './database.ts';
 
 interface UserRow {
@@ -9,6 +9,9 @@ interface UserRow {
   password: string | null;
   unix: string | null;
   from_net: string;
+  totp: string | null;
+  principals: string;
+  key_prefix: string | null;
 }
 
 /**
@@ -27,8 +30,10 @@ export class Users {
     const selectAll = db.prepare<[], UserRow>('SELECT * FROM user ORDER BY name');
     const select = db.prepare<[string], UserRow>('SELECT * FROM user WHERE name = ?');
     const replace = db.prepare<UserRow>(
-      `INSERT OR REPLACE INTO user (name, role, ports, keys, password, unix, from_net)
-       VALUES (@name, @role, @ports, @keys, @password, @unix, @from_net)`,
+      `INSERT OR REPLACE INTO user
+         (name, role, ports, keys, password, unix, from_net, totp, principals, key_prefix)
+       VALUES
+         (@name, @role, @ports, @keys, @password, @unix, @from_net, @totp, @principals, @key_prefix)`,
     );
     const remove = db.prepare<[string]>('DELETE FROM user WHERE name = ?');
     this.list = () => selectAll.all().map(asUser);
@@ -45,6 +50,9 @@ export class Users {
         password: user.password,
         unix: user.unix,
         from_net: JSON.stringify(user.from),
+        totp: user.totp,
+        principals: JSON.stringify(user.principals),
+        key_prefix: user.escape && JSON.stringify(user.escape),
       });
     this.remove = (name) => remove.run(name).changes > 0;
   }
@@ -59,5 +67,8 @@ function asUser(row: UserRow): User {
     password: row.password,
     unix: row.unix,
     from: JSON.parse(row.from_net) as string[],
+    totp: row.totp,
+    principals: JSON.parse(row.principals) as string[],
+    escape: row.key_prefix === null ? null : (JSON.parse(row.key_prefix) as EscapePrefix),
   };
 }

@@ -1,7 +1,7 @@
 import { Fault } from '../core/fault.ts';
 import { parseLineSettings } from '../core/line-settings.ts';
 import type { Flow } from '../core/line-settings.ts';
-import { onePort } from './ports.ts';
+import { onePort } from './port-list.ts';
 import { needAccess, text } from './verb.ts';
 import type { Verb } from './verb.ts';
 

@@ -1,7 +1,6 @@
-import { Fault } from '../core/fault.ts';
 import type { LogPort } from '../core/log-reader.ts';
-import { didYouMean, globMatches, sameName } from '../core/names.ts';
 import type { PortStatus } from '../core/port-status.ts';
+import { PORT_LIST, portsMatching } from './port-list.ts';
 import { formatAge, formatTable } from './table.ts';
 import type { Column } from './table.ts';
 import { flag, needLog } from './verb.ts';
@@ -10,22 +9,24 @@ import type { Verb, VerbContext } from './verb.ts';
 export const portsVerb: Verb = {
   name: 'ports',
   summary: 'lists the ports: state, last byte, who writes',
-  usage: '[GLOB]',
-  args: ['[glob]'],
+  usage: '[GLOB...]',
+  args: ['[globs...]'],
   right: 'view',
   where: 'anywhere',
   needsDaemon: false,
   options: [{ flags: '--json', does: 'print one JSON array' }],
   details: [
-    'GLOB is a pattern (*, ?, [abc]), or one name, alias or unique prefix. A port that is down does',
-    'not make the exit code other than 0. With no daemon it lists what the log knows.',
+    `GLOB: ${PORT_LIST}.`,
+    'A port that is down does not make the exit code other than 0. With no daemon it lists what the',
+    'log knows.',
   ],
   examples: [
     { command: 'fairlead ports', does: 'all you may view' },
     { command: "fairlead ports 'db*' --json", does: 'those that match, for a program' },
   ],
   async run(context, parsed) {
-    const rows = selected(await allPorts(context), parsed.args[0]);
+    const ports = await allPorts(context);
+    const rows = parsed.args.length === 0 ? ports : portsMatching(ports, parsed.args);
     const { io } = context;
     if (flag(parsed, 'json')) await io.write(`${JSON.stringify(rows, null, 2)}\n`);
     else if (rows.length === 0) await io.writeError('there are no ports you may view\n');
@@ -36,30 +37,6 @@ export const portsVerb: Verb = {
     return 0;
   },
 };
-
-/**
- * The one port meant by a name, alias or unique prefix.
- * @throws Fault PORT_UNKNOWN with the nearest names.
- */
-export function onePort<T extends Pick<PortStatus, 'name' | 'aliases'>>(
-  ports: readonly T[],
-  name: string,
-): T {
-  const exact =
-    ports.find((port) => sameName(port.name, name)) ??
-    ports.find((port) => port.aliases.some((alias) => sameName(alias, name)));
-  if (exact) return exact;
-  const begun = ports.filter((port) => port.name.toLowerCase().startsWith(name.toLowerCase()));
-  if (begun.length === 1 && name !== '') return begun[0]!;
-  const why =
-    begun.length > 1
-      ? ` alone; it could be ${begun.map((port) => `"${port.name}"`).join(' or ')}`
-      : didYouMean(
-          name,
-          ports.flatMap((port) => [port.name, ...port.aliases]),
-        );
-  throw new Fault('PORT_UNKNOWN', `no port "${name}"${why}`);
-}
 
 async function allPorts(context: VerbContext): Promise<PortStatus[]> {
   const { access, caller } = context;
@@ -88,16 +65,6 @@ function statusOfLogged({ name, uuid, epochs }: LogPort): PortStatus {
     viewers: 0,
     incidents: 0,
   };
-}
-
-function selected(ports: PortStatus[], pattern: string | undefined): PortStatus[] {
-  if (pattern === undefined) return ports;
-  if (!/[*?[]/.test(pattern)) return [onePort(ports, pattern)];
-  const matching = ports.filter((port) =>
-    [port.name, ...port.aliases].some((name) => globMatches(pattern, name)),
-  );
-  if (matching.length > 0) return matching;
-  throw new Fault('PORT_UNKNOWN', `no port matches "${pattern}"`);
 }
 
 function columnsAt(nowUs: number): Column<PortStatus>[] {

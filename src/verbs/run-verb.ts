@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { EXIT, Fault, exitCodeOf } from '../core/fault.ts';
-import type { VerbIo } from '../core/frontend.ts';
+import type { HostTerminal, VerbIo } from '../core/frontend.ts';
 import { didYouMean, nearestWords } from '../core/names.ts';
 import { sanitizeText } from '../protocols/sanitize.ts';
 import { overview, verbsMarkdown } from './help.ts';
@@ -50,15 +50,18 @@ export function planVerb(argv: readonly string[]): {
   return { place: 'daemon', inputFile: typeof file === 'string' ? file : null };
 }
 
-/** `--config` and `--data` wherever they stand before a `--`, for whoever must find the daemon. */
+/** `--config` and `--data` wherever they stand before a `--` or a text, for whoever must find the daemon. */
 export function findGlobalOptions(argv: readonly string[]): {
   config: string | null;
   data: string | null;
 } {
   const found: Record<string, string | null> = { config: null, data: null };
-  for (let i = 0; i < argv.length && argv[i] !== '--'; i++) {
-    const match = /^--(config|data)(?:=(.*))?$/s.exec(argv[i]!);
-    if (match) found[match[1]!] = match[2] ?? argv[i + 1] ?? null;
+  const { name, rest } = splitVerb(argv);
+  const verb = VERBS.find((candidate) => candidate.name === name);
+  const words = verb ? separateText(verb, rest) : rest;
+  for (let i = 0; i < words.length && words[i] !== '--'; i++) {
+    const match = /^--(config|data)(?:=(.*))?$/s.exec(words[i]!);
+    if (match) found[match[1]!] = match[2] ?? words[i + 1] ?? null;
   }
   return { config: found['config']!, data: found['data']! };
 }
@@ -116,6 +119,26 @@ function splitVerb(argv: readonly string[]): { name: string | undefined; rest: s
   return { name: argv[at], rest: [...argv.slice(0, at), ...argv.slice(at + 1)] };
 }
 
+/** Puts a `--` in front of where the text of such a verb begins. */
+function separateText(verb: Verb, words: readonly string[]): string[] {
+  if (verb.textAfter === undefined) return [...words];
+  const takesValue = verb.options
+    .filter(({ flags }) => flags.includes('<'))
+    .flatMap(({ flags }) => flags.match(/--?[a-z-]+/g) ?? []);
+  takesValue.push('--config', '--data');
+  let before = 0;
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i]!;
+    if (word === '--') break;
+    if (word.length > 1 && word.startsWith('-')) {
+      if (takesValue.includes(word)) i++;
+    } else if (before++ === verb.textAfter) {
+      return [...words.slice(0, i), '--', ...words.slice(i)];
+    }
+  }
+  return [...words];
+}
+
 class HelpAsked extends Error {
   readonly help: string;
   constructor(help: string) {
@@ -133,7 +156,7 @@ function parse(
 ): ParsedVerb {
   const command = newCommand(verb, isLocal, columns);
   try {
-    command.parse([...words], { from: 'user' });
+    command.parse(separateText(verb, words), { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) throw new HelpAsked(command.helpInformation());
@@ -220,6 +243,18 @@ class GuardedIo implements VerbIo {
     raw: boolean,
   ): void {
     this.#io.onInput(listener, raw);
+  }
+
+  onBreak(listener: ((durationMs: number) => Promise<void>) | null): void {
+    this.#io.onBreak?.(listener);
+  }
+
+  onSignal(listener: ((name: string) => boolean) | null): void {
+    this.#io.onSignal?.(listener);
+  }
+
+  get host(): HostTerminal | undefined {
+    return this.#io.host;
   }
 
   async #guard(written: Promise<void>): Promise<void> {

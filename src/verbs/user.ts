@@ -2,6 +2,7 @@ import { Fault } from '../core/fault.ts';
 import type { VerbIo } from '../core/frontend.ts';
 import { isPortName } from '../core/names.ts';
 import { formatTable } from './table.ts';
+import { TerminalLines } from './terminal-lines.ts';
 import { flag, globalOptions, needLocal, text } from './verb.ts';
 import type { ParsedVerb, UserActions, UserListing, Verb, VerbContext } from './verb.ts';
 
@@ -117,14 +118,18 @@ async function newPassword(io: VerbIo, parsed: ParsedVerb, user: string): Promis
   if (!fromInput && !io.isTerminal) {
     throw new Fault('USAGE', 'no terminal to ask for a password on; use --password-stdin');
   }
-  const lines = new HiddenLines(io, !fromInput);
+  const lines = new TerminalLines(io, {
+    raw: !fromInput,
+    echo: false,
+    bytesMax: PASSWORD_BYTES_MAX,
+  });
   try {
     if (!fromInput) await io.writeError(`New password for ${user}: `);
-    const password = await lines.next();
+    const password = given(await lines.next());
     if (password === '') throw new Fault('USAGE', 'an empty password is no password');
     if (fromInput) return password;
     await io.writeError('\r\nAgain: ');
-    const again = await lines.next();
+    const again = given(await lines.next());
     await io.writeError('\r\n');
     if (again !== password)
       throw new Fault('USAGE', 'the two passwords differ; nothing was changed');
@@ -134,77 +139,10 @@ async function newPassword(io: VerbIo, parsed: ParsedVerb, user: string): Promis
   }
 }
 
-/** Lines of input that are not shown: raw mode has no echo, so what edits a line is done here. */
-class HiddenLines {
-  readonly #io: VerbIo;
-  readonly #waiting: string[] = [];
-  #bytes: number[] = [];
-  #take: { resolve(line: string): void; reject(why: Error): void } | null = null;
-  #failure: Error | null = null;
-  #lastWasCr = false;
-
-  constructor(io: VerbIo, raw: boolean) {
-    this.#io = io;
-    io.onInput((bytes) => this.#input(bytes, raw), raw);
-    io.signal.addEventListener('abort', () => this.#fail('interrupted'), { once: true });
-  }
-
-  next(): Promise<string> {
-    return new Promise((resolve, reject) => {
-      const line = this.#waiting.shift();
-      if (line !== undefined) resolve(line);
-      else if (this.#failure) reject(this.#failure);
-      else this.#take = { resolve, reject };
-    });
-  }
-
-  close(): void {
-    this.#io.onInput(null, false);
-  }
-
-  #input(bytes: Uint8Array | null, raw: boolean): void {
-    if (bytes === null) {
-      if (this.#bytes.length > 0) this.#end();
-      return this.#fail('the input ended');
-    }
-    for (const byte of bytes) {
-      const isSecondOfPair = byte === LF && this.#lastWasCr;
-      this.#lastWasCr = byte === CR;
-      if (isSecondOfPair) continue;
-      if (byte === CR || byte === LF) this.#end();
-      else if (raw && (byte === CTRL_C || byte === CTRL_D)) this.#fail('interrupted');
-      else if (raw && (byte === BACKSPACE || byte === DELETE)) this.#erase();
-      else if (raw && byte === CTRL_U) this.#bytes = [];
-      else if (this.#bytes.length < PASSWORD_BYTES_MAX) this.#bytes.push(byte);
-    }
-  }
-
-  /** The last character, which may be several bytes of UTF-8. */
-  #erase(): void {
-    let byte = this.#bytes.pop();
-    while (byte !== undefined && (byte & 0xc0) === 0x80) byte = this.#bytes.pop();
-  }
-
-  #end(): void {
-    const line = Buffer.from(this.#bytes).toString('utf8');
-    this.#bytes = [];
-    if (this.#take) this.#take.resolve(line);
-    else this.#waiting.push(line);
-    this.#take = null;
-  }
-
-  #fail(why: string): void {
-    this.#failure ??= new Fault('USAGE', `no password: ${why}`);
-    this.#take?.reject(this.#failure);
-    this.#take = null;
-  }
+/** @throws Fault USAGE when there was no line. */
+function given(line: string | null): string {
+  if (line !== null) return line;
+  throw new Fault('USAGE', 'no password: interrupted, or the input ended');
 }
 
 const PASSWORD_BYTES_MAX = 1024;
-const CR = 0x0d;
-const LF = 0x0a;
-const CTRL_C = 0x03;
-const CTRL_D = 0x04;
-const CTRL_U = 0x15;
-const BACKSPACE = 0x08;
-const DELETE = 0x7f;

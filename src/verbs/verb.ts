@@ -1,7 +1,7 @@
 import type { PortAccess } from '../core/attach.ts';
 import type { Clock, Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
-import type { DaemonControl, VerbIo } from '../core/frontend.ts';
+import type { DaemonControl, UserPreferences, VerbIo } from '../core/frontend.ts';
 import type { LogReader } from '../core/log-reader.ts';
 import type { Caller, Right } from '../core/user.ts';
 
@@ -14,6 +14,11 @@ export interface Verb {
   usage: string;
   /** The same for the parser: `<port>`, `[settings...]`. */
   args: readonly string[];
+  /**
+   * After so many words the rest is text, whatever it looks like: options come before it. Absent:
+   * options may stand anywhere.
+   */
+  textAfter?: number;
   /** Needed on the port; `admin` on the whole. Checked where the work is done, not here. */
   right: Right | null;
   /** `local`: names a file of the server, or starts or changes the daemon. Never over SSH. */
@@ -57,6 +62,8 @@ export interface VerbContext {
   /** null: not the local shell of the server. */
   local: LocalActions | null;
   io: VerbIo;
+  /** Of the caller. */
+  preferences: UserPreferences;
   clock: Clock;
   journal: Journal;
 }

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createAuthorizer, LOCAL_ADMIN } from '../../src/auth/authorizer.ts';
 import { RIGHTS, type PortIdentity, type Right, type User } from '../../src/core/user.ts';
+import { user as plainUser } from './support.ts';
 
 function user(name: string, role: string, ports: readonly string[] = []): User {
-  return { name, role, ports, keys: [], password: null, unix: null, from: [] };
+  return plainUser(name, { role, ports });
 }
 
 const db1: PortIdentity = { name: 'db1', group: 'rack3' };

@@ -5,11 +5,19 @@ import { promisify } from 'node:util';
 import { Poller } from '@serialport/bindings-cpp/dist/poller.js';
 import { describeHolder, findLockHolder, findOpener } from '../../src/backends/tty/holder.ts';
 import { Tty } from '../../src/backends/tty/tty.ts';
+import type { OpenedTty } from '../../src/backends/tty/tty.ts';
 import type { Libc } from '../../src/core/libc.ts';
 import { hasCode } from '../contracts/backend.ts';
 import { backendServices, portSettings, RecordingSink } from '../support/backend.ts';
 import { makePtyDevice, requireLibc, until } from '../support/pty.ts';
 import type { PtyDevice } from '../support/pty.ts';
+
+function openSlave(path: string): OpenedTty {
+  const { O_RDWR, O_NOCTTY, O_NONBLOCK } = constants;
+  const fd = openSync(path, O_RDWR | O_NOCTTY | O_NONBLOCK);
+  const poller = new Poller(fd);
+  return { fd, poller, flush: () => Promise.resolve(), close: () => promisify(close)(fd) };
+}
 
 /** A pty has no UART: its C library is a fake where the UART would be. */
 describe('controls of a UART', () => {
@@ -29,14 +37,7 @@ describe('controls of a UART', () => {
     asked = [];
     failure = null;
     device = makePtyDevice(real);
-    const { O_RDWR, O_NOCTTY, O_NONBLOCK } = constants;
-    const fd = openSync(device.path, O_RDWR | O_NOCTTY | O_NONBLOCK);
-    const opened = {
-      fd,
-      poller: new Poller(fd),
-      flush: () => Promise.resolve(),
-      close: () => promisify(close)(fd),
-    };
+    const opened = openSlave(device.path);
     const ask = (what: string): Promise<void> => {
       asked.push(what);
       const code = failure;
@@ -54,6 +55,10 @@ describe('controls of a UART', () => {
       getLine: () => ({ ...set, parity: set.parity === 'mark' ? 'none' : set.parity }),
       setSignals: (_fd, signals) => ask(`signals ${JSON.stringify(signals)}`),
       setBreak: (_fd, on) => ask(`break ${on}`),
+      getSignals: async () => {
+        await ask('signals?');
+        return { dtr: true, rts: true, cts: true, dsr: false, dcd: true, ri: false };
+      },
     };
     const settings = portSettings({ kind: 'device', path: device.path, signals: {} });
     tty = new Tty(device.path, false, opened, new RecordingSink(), settings, backendServices(libc));
@@ -90,6 +95,57 @@ describe('controls of a UART', () => {
     await breaking;
     assert.deepEqual(asked, ['break true', 'break false']);
     await assert.rejects(tty.sendBreak(1), hasCode('PORT_GONE'));
+  });
+
+  it('holds BREAK until it is told to end it', async () => {
+    await tty.setBreak(true);
+    await tty.setBreak(false);
+    assert.deepEqual(asked, ['break true', 'break false']);
+  });
+
+  it('releases a line that is closed while it is held in BREAK', async () => {
+    await tty.setBreak(true);
+    await tty.close();
+    assert.deepEqual(asked, ['break true', 'break false']);
+  });
+
+  it('tells the signals that the driver sees, and none where it sees none', async () => {
+    assert.deepEqual(await tty.signals(), {
+      dtr: true,
+      rts: true,
+      cts: true,
+      dsr: false,
+      dcd: true,
+      ri: false,
+    });
+    failure = 'ENOTTY';
+    assert.deepEqual(await tty.signals(), {});
+    failure = 'EIO';
+    await assert.rejects(tty.signals(), hasCode('PORT_GONE'));
+  });
+
+  it('throws away output that has not gone out, and never what came in', async () => {
+    const sink = new RecordingSink();
+    const opened = openSlave(device.path);
+    const settings = portSettings({ kind: 'device', path: device.path, signals: {} });
+    const flushed: string[] = [];
+    const flush: Libc['flush'] = (fd, which) => {
+      flushed.push(which);
+      real.flush(fd, which);
+    };
+    const services = backendServices({ ...real, flush });
+    const other = new Tty(device.path, false, opened, sink, settings, services);
+    await tty.close(); // it would read as well
+    const sent = device.send(Buffer.from('precious'));
+    // Without a turn of the event loop, in which it would be read anyhow.
+    const deadlineMs = performance.now() + 10_000;
+    while (real.inputWaiting(opened.fd) < 8) assert.ok(performance.now() < deadlineMs);
+    await Promise.all([other.purge('both'), sent]);
+    assert.equal(sink.text, 'precious');
+    assert.deepEqual(flushed, ['output']);
+    await other.purge('rx');
+    assert.deepEqual(flushed, ['output']);
+    await other.close();
   });
 
   it('tells what a driver cannot do from a device that went away', async () => {

@@ -17,7 +17,8 @@ import { fairlead, floor, portName, subjectDirectory } from './subjects.ts';
 import type { FairleadOptions, Subject } from './subjects.ts';
 
 const BUSY_PORTS = 47;
-const READERS = 50;
+/** Of each kind; with the exposed pty and the stalled one they are 50. */
+const READERS_BY_NETWORK = 16;
 
 /** A way in, opened on the first port. */
 interface EchoDoor {
@@ -72,12 +73,7 @@ const ECHO_DOORS: readonly EchoDoor[] = [
     name: 'echo-expose',
     what: 'an exposed pty',
     options: async (directory) => ({ exposePath: join(directory, 'exposed') }),
-    async open({ exposePath }) {
-      const descriptor = openSync(exposePath!, 'r+');
-      const input = new ReadStream(descriptor);
-      const output = new WriteStream(descriptor);
-      return Duplex.from({ readable: input, writable: output });
-    },
+    open: async ({ exposePath }) => openPty(exposePath!),
   },
 ];
 
@@ -100,7 +96,7 @@ export const SESSION_ROWS: readonly Row[] = [
   ...ECHO_ROWS,
   {
     name: 'readers50',
-    what: '50 raw readers of one port, one of which never reads',
+    what: '50 readers of one port by all frontends, one of which never reads',
     measure: fanOut,
   },
   {
@@ -183,22 +179,37 @@ function echoLine(door: string, ours: readonly number[], base: readonly number[]
 
 async function fanOut(bench: Bench) {
   const bytes = bench.quick ? 4e6 : 16e6;
-  const rawBase = await freeTcpPort();
-  const subject = fairlead({ rawBase });
+  const [rawBase, telnetBase, sshTcpPort] = [
+    await freeTcpPort(),
+    await freeTcpPort(),
+    await freeTcpPort(),
+  ];
+  const exposePath = join(bench.directory, 'exposed');
+  const options = { rawBase, telnetBase, sshTcpPort, exposePath, key: SSH_KEYS.public };
+  const subject = fairlead(options);
   const feeder = await Feeder.start(1);
   const running = await subject.start(feeder.paths, subjectDirectory(bench.directory, subject));
-  const sockets: Socket[] = [];
+  const open: Duplex[] = [];
+  let client: Client | null = null;
   try {
-    for (let i = 0; i < READERS; i++) sockets.push(await dial(rawBase + 1));
-    const [stalled, ...readers] = sockets;
-    stalled!.pause();
-    stalled!.on('error', () => undefined); // it is to be disconnected
-    const received = readers.map((reader) => {
+    const stalled = await dial(rawBase + 1);
+    stalled.pause();
+    stalled.on('error', () => undefined); // it is to be disconnected
+    open.push(stalled, openPty(exposePath));
+    for (let i = 0; i < READERS_BY_NETWORK; i++) {
+      if (i % 8 === 0) client = await login(sshTcpPort, 'bench', SSH_KEYS.private);
+      open.push(
+        await dial(rawBase + 1),
+        await forwarded(client!),
+        await dialTelnet(telnetBase + 1),
+      );
+    }
+    const received = open.slice(1).map((reader) => {
       const chunks: Buffer[] = [];
       reader.on('data', (chunk: Buffer) => chunks.push(chunk));
       return chunks;
     });
-    await sleep(1_000); // a connection is not a session yet
+    await sleep(2_000); // a connection is not a session yet
     const before = residentBytes(running.pid).now;
     let peak = before;
     const watch = setInterval(() => (peak = Math.max(peak, residentBytes(running.pid).now)), 100);
@@ -209,28 +220,61 @@ async function fanOut(bench: Bench) {
     const sent = fed.sent[0]!;
     let complete = 0;
     for (const chunks of received) {
-      const verdict = await verifyStream(0, Readable.from(chunks), [[0, sent]]);
+      const verdict = await verifyStream(0, Readable.from(withoutTelnet(chunks)), [[0, sent]]);
       if (verdict.differsAt === null && verdict.bytes === sent) complete++;
     }
-    for (const socket of sockets) socket.destroy();
+    for (const session of open) session.destroy();
     await running.stop();
     const log = await verifyStream(0, running.log(0), [[0, sent]]);
     const isLogWhole = log.differsAt === null && log.bytes === sent;
     const growth = peak - before;
     return [
       {
-        what: '50 readers, one stalled: complete readers; log; RSS more by',
-        budget: '49; complete; <= 16 MB',
+        what: `${open.length} readers by SSH, telnet, raw TCP and an exposed pty, one stalled: complete readers; log; RSS more by`,
+        budget: `${open.length - 1}; complete; <= 16 MB`,
         result: `${complete}; ${isLogWhole ? 'complete' : `${log.bytes} of ${sent}`}; ${megabytes(growth)}`,
         floor: '',
-        isMet: complete === READERS - 1 && isLogWhole && growth <= 16e6,
+        isMet: complete === open.length - 1 && isLogWhole && growth <= 16e6,
       },
     ];
   } finally {
-    for (const socket of sockets) socket.destroy();
+    for (const session of open) session.destroy();
     await running.stop();
     await feeder.close();
   }
+}
+
+/** A telnet client that is a program: BINARY both ways. */
+async function dialTelnet(tcpPort: number): Promise<Socket> {
+  const socket = await dial(tcpPort);
+  socket.write(Uint8Array.of(IAC, WILL, BINARY, IAC, DO, BINARY));
+  return socket;
+}
+
+/** The stream's own bytes hold no IAC: whatever begins with one is telnet's. */
+function withoutTelnet(chunks: readonly Buffer[]): Buffer[] {
+  const text = Buffer.concat(chunks).toString('latin1');
+  return [Buffer.from(text.replace(/\xff(?:\xfa[^]*?\xff\xf0|[\xfb-\xfe][^]|[^])/g, ''), 'latin1')];
+}
+
+const [IAC, DO, WILL, BINARY] = [255, 253, 251, 0];
+
+/** `ssh -W`: a channel with a port's bytes and nothing else. */
+function forwarded(client: Client): Promise<Duplex> {
+  return new Promise((resolve, reject) =>
+    client.forwardOut('127.0.0.1', 0, portName(0), 1, (error, channel) =>
+      error ? reject(error) : resolve(channel),
+    ),
+  );
+}
+
+/** The end of an exposed pty that a serial program opens; `Fairlead` made it raw. */
+function openPty(path: string): Duplex {
+  const descriptor = openSync(path, 'r+');
+  return Duplex.from({
+    readable: new ReadStream(descriptor),
+    writable: new WriteStream(descriptor),
+  });
 }
 
 async function lastOfPort(bench: Bench) {

@@ -13,6 +13,7 @@ interface Node {
   properties?: Record<string, Node>;
   additionalProperties?: Node | boolean;
   anyOf?: Node[];
+  definitions?: Record<string, Node>;
 }
 
 /** Every key of the file with its schema. */
@@ -25,6 +26,9 @@ function* keysIn(node: Node, path: string): Generator<[string, Node]> {
     yield* keysIn(node.additionalProperties, `${path}NAME.`);
   }
   for (const branch of node.anyOf ?? []) yield* keysIn(branch, path);
+  for (const [name, shared] of Object.entries(node.definitions ?? {})) {
+    yield* keysIn(shared, `${name}.`);
+  }
 }
 
 describe('what is generated from the schemas', () => {
@@ -39,7 +43,10 @@ describe('what is generated from the schemas', () => {
   it('describes every key, and names it on the page', () => {
     const page = configPage();
     const keys = [...keysIn(configJsonSchema(), '')];
-    assert.ok(keys.length > 50);
+    assert.ok(keys.length > 120, String(keys.length));
+    for (const shared of ['steps', 'tasks', 'breaks', 'tls', 'idle', 'onOpen', 'onDetach']) {
+      assert.ok(page.includes(`## In \`${shared}\``), shared);
+    }
     for (const [path, node] of keys) {
       assert.ok(node.description, path);
       assert.ok(page.includes(`\`${path.split('.').at(-1)}\``), path);

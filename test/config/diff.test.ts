@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { diffSettings } from '../../src/config/diff.ts';
-import { settingsOf } from './support.ts';
+import { checkConfig } from '../../src/config/load.ts';
+import { inMemory, settingsOf } from './support.ts';
 
 describe('diffSettings', () => {
   const before = settingsOf(`
 users: { u: { role: view, unix: u } }
 ports:
-  same: { tcp: "h:1" }
+  same: { tcp: "h:1", onOpen: { send: "\\r" } }
   line: { tcp: "h:2" }
   gone: { tcp: "h:3" }
   old: { tcp: "h:4" }
@@ -15,7 +16,7 @@ ports:
 
   it('finds nothing to do between equal files, however they are written', () => {
     const again = settingsOf(
-      'users: { u: { unix: u, role: view } }\nports: { old: { tcp: "h:4" }, gone: { tcp: "h:3" }, line: { tcp: "h:2" }, same: { tcp: "h:1", line: 115200 8N1, was: before } }\n',
+      'users: { u: { unix: u, role: view } }\nports: { old: { tcp: "h:4" }, gone: { tcp: "h:3" }, line: { tcp: "h:2" }, same: { tcp: "h:1", line: 115200 8N1, was: before, onOpen: [{ send: \\x0d }] } }\n',
     );
     assert.deepEqual(diffSettings(before, structuredClone(again)), {
       added: [],
@@ -30,6 +31,29 @@ ports:
     });
   });
 
+  it('tells the doors of everything that is theirs', () => {
+    for (const text of [
+      'listen: { caps: { perSource: 1 } }',
+      'listen: { port-ssh: {} }',
+      'banner: text',
+      'certificates: { revokedFile: x, authorities: [] }',
+    ]) {
+      const { settings } = checkConfig('/etc/fairlead/fairlead.yaml', {
+        ...inMemory({ 'fairlead.yaml': text }),
+      });
+      const { listenChanged, usersChanged } = diffSettings(settingsOf(''), settings!);
+      assert.deepEqual([listenChanged, usersChanged], [true, false], text);
+    }
+  });
+
+  it('finds a port changed by what all ports share', () => {
+    const ports = 'ports: { a: { tcp: "h:1" }, b: { tcp: "h:1", tasks: { t: none } } }\n';
+    const shared = settingsOf(`tasks: { t: [{ send: x }] }\n${ports}`);
+    const other = settingsOf(`tasks: { t: [{ send: y }] }\n${ports}`);
+    assert.deepEqual(diffSettings(shared, other).changed, ['a']);
+    assert.deepEqual(diffSettings(shared, other).unchanged, ['b']);
+  });
+
   it('names what each port needs, and what has to wait for a restart', () => {
     const after = settingsOf(`
 data: /srv
@@ -39,7 +63,7 @@ listen: { ssh: none }
 mark: 1h
 log: { spool: 64M }
 ports:
-  SAME: { tcp: "h:1" }
+  SAME: { tcp: "h:1", onOpen: { send: "\\r" } }
   line: { tcp: "h:2", line: 9600 }
   new: { tcp: "h:4", was: OLD }
   more: { tcp: "h:5" }

@@ -7,8 +7,14 @@ import { findConfig } from '../../src/config/find.ts';
 import { dataDirectoryIn, loadConfig } from '../../src/config/load.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { parseAuthorizedKey } from '../../src/auth/ssh-keys.ts';
-import { ED25519_KEY, RSA_KEY } from '../auth/public-keys.ts';
+import { parseTotpSecret } from '../../src/auth/totp.ts';
+import { DEFAULT_ESCAPE } from '../../src/core/user.ts';
+import { ECDSA_KEY, ED25519_KEY, RSA_KEY } from '../auth/public-keys.ts';
 import { settingsOf } from './support.ts';
+
+const PASSWORD_HASH = `$scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'B'.repeat(43)}`;
+/** base32 of "a secret of 20 bytes". */
+const TOTP_SECRET = 'MEQHGZLDOJSXIIDPMYQDEMBAMJ4XIZLT';
 
 function packageRoot(directory = import.meta.dirname): string {
   return existsSync(join(directory, 'package.json')) ? directory : packageRoot(dirname(directory));
@@ -19,10 +25,18 @@ describe('loadConfig', () => {
     assert.deepEqual(settingsOf(''), {
       files: ['/etc/fairlead/fairlead.yaml'],
       data: '/var/lib/fairlead',
-      listen: { ssh: { host: '127.0.0.1', tcpPort: 8022, allow: [] }, raw: null },
+      listen: {
+        ssh: { host: '127.0.0.1', tcpPort: 8022, allow: [] },
+        portSsh: null,
+        telnet: null,
+        raw: null,
+        caps: { connectionsMax: 1000, perSourceMax: 64 },
+      },
       users: [],
       roles: {},
       ports: [],
+      banner: null,
+      certificates: { authorities: [], revokedFile: null },
       markMs: null,
       log: { codec: 'brotli', spoolBytes: 33_554_432 },
     });
@@ -42,16 +56,41 @@ describe('loadConfig', () => {
 
   it('loads the example with everything that is commented out in it', () => {
     const text = readFileSync(join(packageRoot(), 'config/fairlead.example.yaml'), 'utf8');
-    const whole = text.replaceAll(/^( +)# ((?:raw|keysFile|lab): .*)$/gm, '$1$2');
-    assert.notEqual(whole, text);
-    const settings = settingsOf({ 'fairlead.yaml': whole, 'bob.pub': `${RSA_KEY} bob\n` });
-    assert.deepEqual(settings.listen.raw, {
-      host: '127.0.0.1',
-      base: 4000,
-      allow: ['127.0.0.1/32'],
-      as: 'lab',
+    const keys =
+      'banner|raw|keysFile|passwordFile|totpFile|principals|escape|lab|certificates|power|expose|idle';
+    const commented = new RegExp(`^( *)# ((?:${keys}): .*)$`, 'gm');
+    assert.equal(text.match(commented)?.length, keys.split('|').length);
+    const settings = settingsOf({
+      'fairlead.yaml': text.replaceAll(commented, '$1$2'),
+      'bob.pub': `${RSA_KEY} bob\n`,
+      'bob.password': PASSWORD_HASH,
+      'bob.totp': `${TOTP_SECRET}\n`,
+      'ca.pub': `${ED25519_KEY} ca\n`,
     });
-    assert.equal(settings.users.find(({ name }) => name === 'bob')?.keys.length, 2);
+    const [db1, , vm3] = settings.ports;
+    const bob = settings.users.find(({ name }) => name === 'bob');
+    assert.equal(settings.listen.raw?.as, 'lab');
+    assert.equal(settings.listen.telnet?.aliasBase, 5000);
+    assert.equal(bob?.keys.length, 2);
+    assert.deepEqual([bob.totp, bob.principals], [TOTP_SECRET, ['rack3-operators']]);
+    assert.deepEqual(bob.escape, [0x0f, 0x63]);
+    assert.deepEqual(settings.certificates, {
+      authorities: [`${ED25519_KEY} ca`],
+      revokedFile: '/etc/fairlead/revoked.krl',
+    });
+    assert.deepEqual(db1?.power?.off, ['pdu', 'off', '7']);
+    assert.equal(db1?.expose?.mode, 0o660);
+    assert.equal(vm3?.idle?.afterMs, 600_000);
+    assert.deepEqual(
+      db1?.tasks.map(({ name, breakKey, confirm }) => [name, breakKey, confirm]),
+      [
+        ['reset-board', 'b', true],
+        ['sysrq-sync', null, false],
+        ['break-0', '0', false],
+        ['break-1', '1', false],
+        ['break-2', '2', false],
+      ],
+    );
   });
 
   it('reads every backend', () => {
@@ -119,18 +158,248 @@ ports:
     const text = `
 listen:
   ssh: { address: "0.0.0.0:22", allow: [10.0.0.0/8] }
-  raw: { host: 10.0.0.1, base: 7000, auth: none, allow: [10.0.0.0/8], as: lab }
+  port-ssh: { host: 10.0.0.1, base: 9000, allow: [10.0.0.0/8] }
+  telnet:
+    host: 10.0.0.1
+    base: 6000
+    alias: 5000
+    auth: certificate
+    allow: [10.0.0.0/8]
+    busy: takeover
+    tls: { cert: tls/c.pem, key: /k.pem, clientCa: ca.pem }
+  raw: { host: 10.0.0.1, base: 7000, auth: none, allow: [10.0.0.0/8], as: lab, busy: refuse, tls: { cert: c.pem, key: k.pem } }
+  caps: { connections: 200, perSource: 8 }
 users: { lab: { role: view } }
 `;
     assert.deepEqual(settingsOf(text).listen, {
       ssh: { host: '0.0.0.0', tcpPort: 22, allow: ['10.0.0.0/8'] },
-      raw: { host: '10.0.0.1', base: 7000, allow: ['10.0.0.0/8'], as: 'lab' },
+      portSsh: { host: '10.0.0.1', base: 9000, allow: ['10.0.0.0/8'] },
+      telnet: {
+        host: '10.0.0.1',
+        base: 6000,
+        aliasBase: 5000,
+        auth: 'certificate',
+        allow: ['10.0.0.0/8'],
+        as: null,
+        busy: 'takeover',
+        tls: {
+          cert: '/etc/fairlead/tls/c.pem',
+          key: '/k.pem',
+          clientCa: '/etc/fairlead/ca.pem',
+        },
+      },
+      raw: {
+        host: '10.0.0.1',
+        base: 7000,
+        auth: 'none',
+        allow: ['10.0.0.0/8'],
+        as: 'lab',
+        busy: 'refuse',
+        tls: { cert: '/etc/fairlead/c.pem', key: '/etc/fairlead/k.pem', clientCa: null },
+      },
+      caps: { connectionsMax: 200, perSourceMax: 8 },
     });
     assert.equal(settingsOf('listen: { ssh: none }').listen.ssh, null);
   });
 
+  it('gives each door its defaults', () => {
+    const text = `
+listen:
+  port-ssh: {}
+  telnet: {}
+  raw: { auth: none, allow: [127.0.0.1], as: lab }
+users: { lab: { role: view } }
+`;
+    const { portSsh, telnet, raw } = settingsOf(text).listen;
+    assert.deepEqual(portSsh, { host: '127.0.0.1', base: 3000, allow: [] });
+    assert.deepEqual(telnet, {
+      host: '127.0.0.1',
+      base: 2000,
+      aliasBase: null,
+      auth: 'login',
+      allow: [],
+      as: null,
+      busy: 'view',
+      tls: null,
+    });
+    assert.deepEqual(
+      [raw?.host, raw?.base, raw?.busy, raw?.tls],
+      ['127.0.0.1', 4000, 'view', null],
+    );
+  });
+
+  it('reads what is said before login and on attach, without the line end of a block', () => {
+    const settings = settingsOf(`
+banner: |
+  Authorized use only.
+  \tZürich
+
+motd: global
+defaults: { motd: default }
+profiles: { p: { motd: "of the profile\\n\\n" }, quiet: { motd: none } }
+ports:
+  a: { tcp: "h:1" }
+  b: { tcp: "h:1", profile: p }
+  c: { tcp: "h:1", profile: p, motd: own }
+  d: { tcp: "h:1", profile: quiet }
+`);
+    assert.equal(settings.banner, 'Authorized use only.\n\tZürich');
+    assert.deepEqual(
+      settings.ports.map(({ motd }) => motd),
+      ['global\ndefault', 'global\nof the profile', 'global\nown', 'global'],
+    );
+    assert.equal(settingsOf('motd: ""\nports: { a: { tcp: "h:1" } }').ports[0]?.motd, null);
+  });
+
+  it('reads what is done to a line when something happens', () => {
+    const { ports } = settingsOf(`
+defaults: { restoreLine: true, onOpen: { send: d }, idleTimeout: 30m, idle: { after: 1h, send: d } }
+profiles: { p: { onDetach: { dropDtr: 500ms }, onOpen: [dtr=off, 1s, "rts=on, dtr=on"] } }
+ports:
+  a: { tcp: "h:1" }
+  b: { tcp: "h:1", profile: p, restoreLine: false, idleTimeout: none, idle: none }
+  c: { tcp: "h:1", profile: p, onOpen: none, onDetach: nothing, idle: { after: 1.5s, steps: [break] } }
+  d: { tcp: "h:1", onDetach: { send: "exit\\r" } }
+  e: { tcp: "h:1", onDetach: [{ send: exit\\x0d }, 250ms, break 1s] }
+`);
+    const [a, b, c, d, e] = ports;
+    const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+    assert.deepEqual(
+      [a?.restoreLine, a?.onOpen, a?.onDetach, a?.idle, a?.idleTimeoutMs],
+      [
+        true,
+        [{ do: 'send', bytes: bytes('d') }],
+        [],
+        { afterMs: 3_600_000, steps: [{ do: 'send', bytes: bytes('d') }] },
+        1_800_000,
+      ],
+    );
+    assert.deepEqual([b?.restoreLine, b?.idle, b?.idleTimeoutMs], [false, null, null]);
+    assert.deepEqual(b?.onOpen, [
+      { do: 'signals', signals: { dtr: false } },
+      { do: 'wait', durationMs: 1000 },
+      { do: 'signals', signals: { rts: true, dtr: true } },
+    ]);
+    assert.deepEqual(b?.onDetach, [
+      { do: 'signals', signals: { dtr: false } },
+      { do: 'wait', durationMs: 500 },
+      { do: 'signals', signals: { dtr: true } },
+    ]);
+    assert.deepEqual([c?.onOpen, c?.onDetach], [[], []]);
+    assert.deepEqual(c?.idle, { afterMs: 1500, steps: [{ do: 'break', durationMs: 300 }] });
+    assert.deepEqual(d?.onDetach, [{ do: 'send', bytes: bytes('exit\r') }]);
+    assert.deepEqual(e?.onDetach, [
+      { do: 'send', bytes: bytes('exit\r') },
+      { do: 'wait', durationMs: 250 },
+      { do: 'break', durationMs: 1000 },
+    ]);
+  });
+
+  it('sends what YAML and the escapes of a text stand for', () => {
+    const texts = [
+      '"a\\r\\e\\x01"', // a text in which YAML reads the escapes
+      "'a\\r\\n\\t\\e\\\\\\x00\\xFF'", // one in which we do
+      'é😀',
+    ];
+    const tasks = texts.map((text, index) => `  t${index}: [{ send: ${text} }]\n`).join('');
+    const [port] = settingsOf(`tasks:\n${tasks}ports: { a: { tcp: "h:1" } }`).ports;
+    const sent = port?.tasks.flatMap(({ steps }) =>
+      steps.map((step) => (step.do === 'send' ? Buffer.from(step.bytes).toString('latin1') : '')),
+    );
+    assert.deepEqual(sent, [
+      'a\r\x1b\x01',
+      'a\r\n\t\x1b\\\x00\xff',
+      Buffer.from('é😀').toString('latin1'),
+    ]);
+  });
+
+  it('takes tasks from the file, the defaults, the profiles and the port: the nearest of a name', () => {
+    const { ports } = settingsOf(`
+tasks:
+  reset: { help: resets, confirm: true, key: b, steps: [break] }
+  gone: [1s]
+  Same: [1s]
+breaks: { 0: [break 500ms], z: [1ms] }
+defaults: { tasks: { same: [2s] }, breaks: { 1: [break] } }
+profiles:
+  base: { tasks: { own: { key: 2, steps: [3s] } } }
+  top: { profile: base, tasks: { gone: none, SAME: [4s] }, breaks: { z: none } }
+ports:
+  a: { tcp: "h:1" }
+  b: { tcp: "h:1", profile: top, tasks: { own: [5s], more: [60s] }, breaks: { 0: none, 2: [6s] } }
+`);
+    const shown = ports.map(({ tasks }) =>
+      tasks.map(({ name, breakKey, steps: [step] }) =>
+        [name, breakKey, 'durationMs' in step! ? step.durationMs : null].join(' '),
+      ),
+    );
+    assert.deepEqual(shown, [
+      ['reset b 300', 'gone  1000', 'same  2000', 'break-0 0 500', 'break-z z 1', 'break-1 1 300'],
+      ['reset b 300', 'SAME  4000', 'break-1 1 300', 'own  5000', 'more  60000', 'break-2 2 6000'],
+    ]);
+    assert.deepEqual(ports[0]?.tasks[0], {
+      name: 'reset',
+      help: 'resets',
+      confirm: true,
+      breakKey: 'b',
+      steps: [{ do: 'break', durationMs: 300 }],
+    });
+    assert.deepEqual([ports[0].tasks[1]?.help, ports[0].tasks[1]?.confirm], [null, false]);
+  });
+
+  it('reads power outlets and exposed ptys', () => {
+    const { ports } = settingsOf(`
+users: { lab: { role: view } }
+ports:
+  a: { tcp: "h:1", power: { cycle: [pdu, cycle, "7"], status: [pdu, show] }, expose: ./a }
+  b: { tcp: "h:1", expose: { path: /run/b, mode: "0660", group: dialout, as: lab, busy: refuse } }
+  c: { tcp: "h:1", expose: { path: /run/c, mode: "640" } }
+`);
+    const [a, b, c] = ports;
+    const cycle = ['pdu', 'cycle', '7'];
+    assert.deepEqual(a?.power, { on: null, off: null, cycle, status: ['pdu', 'show'] });
+    assert.equal(b?.power, null);
+    assert.deepEqual(
+      [a?.expose, b?.expose, c?.expose?.mode],
+      [
+        { path: '/etc/fairlead/a', mode: 0o600, group: null, as: null, busy: 'view' },
+        { path: '/run/b', mode: 0o660, group: 'dialout', as: 'lab', busy: 'refuse' },
+        0o640,
+      ],
+    );
+  });
+
+  it('reads certificates, one-time codes and the keys of sessions', () => {
+    const { users, certificates } = settingsOf({
+      'fairlead.yaml': `
+certificates: { authorities: ["${ED25519_KEY} one"], authoritiesFile: ca.pub, revokedFile: k/revoked }
+users:
+  a: { role: view, password: "${PASSWORD_HASH}", totp: ${TOTP_SECRET}, principals: [ops, a b@c] }
+  b: { role: view, passwordFile: b.pw, totpFile: b.totp, escape: none }
+  c: { role: view, escape: "^]^]" }
+  d: { role: view, escape: "\\x1c." }
+  e: { role: view, escape: ^e^ }
+`,
+      'ca.pub': `# two\n${RSA_KEY}\n${ECDSA_KEY} three\n`,
+      'b.pw': PASSWORD_HASH,
+      'b.totp': `${TOTP_SECRET.toLowerCase().replace(/.{4}/g, '$& ')}\n`,
+    });
+    assert.deepEqual(certificates, {
+      authorities: [`${ED25519_KEY} one`, RSA_KEY, `${ECDSA_KEY} three`],
+      revokedFile: '/etc/fairlead/k/revoked',
+    });
+    assert.deepEqual(
+      users.map(({ totp }) => totp && parseTotpSecret(totp)?.toString()),
+      ['a secret of 20 bytes', 'a secret of 20 bytes', null, null, null],
+    );
+    assert.deepEqual(users[0]?.principals, ['ops', 'a b@c']);
+    assert.deepEqual(
+      users.map(({ escape }) => escape),
+      [DEFAULT_ESCAPE, null, [0x1d, 0x1d], [0x1c, 0x2e], [0x05, 0x5e]],
+    );
+  });
+
   it('reads users with keys and passwords from files beside the configuration', () => {
-    const hash = `$scrypt$ln=15,r=8,p=1$${'A'.repeat(22)}$${'B'.repeat(43)}`;
     const { users, roles } = settingsOf({
       'fairlead.yaml': `
 roles: { auditor: [view, tx] }
@@ -139,7 +408,7 @@ users:
   bob: { role: auditor, ports: ["*"], unix: bob, from: [10.0.0.0/8, "::1"] }
 `,
       'keys/alice.pub': `# two\n\n${RSA_KEY} on a card\n`,
-      '/run/pw': `${hash}\n`,
+      '/run/pw': `${PASSWORD_HASH}\n`,
     });
     assert.deepEqual(users, [
       {
@@ -147,9 +416,12 @@ users:
         role: 'admin',
         ports: [],
         keys: [`${ED25519_KEY} a`, `${RSA_KEY} on a card`],
-        password: hash,
+        password: PASSWORD_HASH,
         unix: null,
         from: [],
+        totp: null,
+        principals: [],
+        escape: [5, 99],
       },
       {
         name: 'bob',
@@ -159,6 +431,9 @@ users:
         password: null,
         unix: 'bob',
         from: ['10.0.0.0/8', '::1'],
+        totp: null,
+        principals: [],
+        escape: [5, 99],
       },
     ]);
     for (const key of users[0]!.keys) parseAuthorizedKey(key);
@@ -197,8 +472,9 @@ users:
   });
 
   it('gives settings that nobody can change and that cross threads', () => {
-    const settings = settingsOf('ports: { a: { tcp: "h:1" } }');
+    const settings = settingsOf('ports: { a: { tcp: "h:1", onOpen: { send: x } } }');
     assert.throws(() => Object.assign(settings.ports[0]!.line, { baud: 1 }), TypeError);
+    assert.throws(() => Object.assign(settings.ports[0]!.onOpen[0]!, { do: 'wait' }), TypeError);
     assert.deepEqual(structuredClone(settings), settings);
   });
 });

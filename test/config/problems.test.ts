@@ -7,12 +7,22 @@ import { ED25519_KEY, RSA_1024_KEY } from '../auth/public-keys.ts';
 import { inMemory, problemsOf } from './support.ts';
 
 const PORT_KEYS =
-  'n, aliases, was, profile, device, tcp, unix, exec, pty, sim, line, flow, input, latency, writers, group or signals';
+  'n, aliases, was, profile, device, tcp, telnet, rfc2217, unix, exec, pty, sim, line, flow, input, latency, writers, group, signals, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks, breaks, power or expose';
+const LISTEN_KEYS = 'ssh, port-ssh, telnet, raw or caps';
 const LINE = 'baud, data bits 5-8, parity N/O/E/M/S and stop bits 1/1.5/2, as in "115200 8N1"';
 const KEY =
   'an OpenSSH public key, "type base64 comment", of type ssh-ed25519, ecdsa-sha2-* or ssh-rsa (2048 bits or more)';
 const NAME = 'letters, digits, ".", "_" and "-", at most 64, the first a letter or digit';
-const RAW = 'as a raw door has no login: it needs auth: none, allow and as';
+const RAW = 'none or certificate, as a raw door cannot ask for a login';
+const OPEN = 'as a door with auth: none has no login: it needs allow and as';
+const CERTIFIED = 'as auth: certificate asks clients for one';
+const STEP = 'a step: break, break 500ms, a wait such as 100ms, "dtr=on rts=off" or { send: TEXT }';
+const TEXT = 'a text (quote numbers), not empty, of at most 4096 bytes';
+const PROSE =
+  'a text of at most 4096 bytes with no control characters but newline and tab, or none';
+const TOTP = 'base32 of 16 bytes or more, such as "head -c 20 /dev/urandom | base32" makes';
+const ESCAPE =
+  'two characters, the first a control character, as in "^Ec" (control-E and c), or none';
 
 /** What is wrong, the text of fairlead.yaml, and every problem. */
 const table: [string, string, string[]][] = [
@@ -20,7 +30,7 @@ const table: [string, string, string[]][] = [
     'a mistyped key at the top',
     'prots: {}\n',
     [
-      '1:1: prots: unknown key; expected data, include, listen, users, roles, profiles, defaults, ports, mark or log; did you mean "ports"?',
+      '1:1: prots: unknown key; expected data, include, banner, motd, listen, users, certificates, roles, tasks, breaks, profiles, defaults, ports, mark or log; did you mean "ports"?',
     ],
   ],
   [
@@ -38,11 +48,13 @@ const table: [string, string, string[]][] = [
   ],
   [
     'keys of a later version',
-    'listen: { web: "127.0.0.1:80" }\nports:\n  a: { tcp: "h:1", power: { on: x } }\n  b: { rfc2217: "h:1" }\n',
+    'listen: { web: "127.0.0.1:80" }\nports:\n  a: { tcp: "h:1", udp: { listen: 666 } }\n  b: { split: { of: a } }\nprofiles: { p: { split: { of: a } } }\nlog: { syslog: x }\n',
     [
-      '1:11: listen.web: not in this version; expected ssh or raw',
-      `3:20: ports.a.power: not in this version; expected ${PORT_KEYS}`,
-      `4:8: ports.b.rfc2217: not in this version; expected ${PORT_KEYS}`,
+      `1:11: listen.web: not in this version; expected ${LISTEN_KEYS}`,
+      `3:20: ports.a.udp: not in this version; expected ${PORT_KEYS}`,
+      `4:8: ports.b.split: not in this version; expected ${PORT_KEYS}`,
+      '5:18: profiles.p.split: not in this version; expected profile, line, flow, input, latency, writers, group, signals, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks or breaks',
+      '6:8: log.syslog: not in this version; expected codec or spool',
     ],
   ],
   [
@@ -93,9 +105,9 @@ const table: [string, string, string[]][] = [
     'no backend, two backends, an empty port',
     'ports:\n  a: { n: 1 }\n  b: { tcp: "h:1", unix: /x }\n  c:\n',
     [
-      '2:3: ports.a: does not say where its bytes come from; expected one of device, tcp, unix, exec, pty, sim',
-      '3:20: ports.b.unix: a second backend beside tcp; expected exactly one of device, tcp, unix, exec, pty, sim',
-      '4:3: ports.c: is empty; expected a map with one of device, tcp, unix, exec, pty, sim',
+      '2:3: ports.a: does not say where its bytes come from; expected one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
+      '3:20: ports.b.unix: a second backend beside tcp; expected exactly one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
+      '4:3: ports.c: is empty; expected a map with one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
     ],
   ],
   [
@@ -128,7 +140,7 @@ const table: [string, string, string[]][] = [
       '4:39: ports.a.input: "maked" does not fit; expected masked, full or none; did you mean "masked"?',
       '4:55: ports.a.latency: 0 does not fit; expected normal or low',
       '4:58: ports.a.writers: is empty; expected one or many',
-      '5:20: ports.b.signals: a tcp line has no signals to set; expected them on a device',
+      '5:20: ports.b.signals: a tcp line has no signals to set; expected them on a device or an RFC 2217 server',
     ],
   ],
   [
@@ -150,21 +162,57 @@ const table: [string, string, string[]][] = [
     ],
   ],
   [
-    'a raw door without its three words',
-    'listen:\n  raw: { base: 4000 }\n',
+    'open doors that do not say for whom',
+    'listen:\n  raw: { auth: none }\n  telnet: { auth: none, as: null }\n',
     [
-      `2:3: listen.raw: "auth" is missing; expected none, ${RAW}`,
-      `2:3: listen.raw: "allow" is missing; expected a list of address blocks, ${RAW}`,
-      `2:3: listen.raw: "as" is missing; expected the name of a user, ${RAW}`,
+      `2:3: listen.raw: "allow" is missing; expected a list of address blocks, ${OPEN}`,
+      `2:3: listen.raw: "as" is missing; expected the name of a user, ${OPEN}`,
+      `3:3: listen.telnet: "allow" is missing; expected a list of address blocks, ${OPEN}`,
+      '3:25: listen.telnet.as: is empty; expected a name: letters, digits, ".", "_" and "-", at most 64, the first a letter or digit',
     ],
   ],
   [
-    'a raw door for nobody, for an unknown user, with a login',
-    'users: { lab: { role: view, unix: l } }\nlisten:\n  raw: { auth: password, allow: [], as: labb }\n',
+    'doors that ask for certificates nobody signed',
+    'listen:\n  raw: { auth: certificate }\n  telnet: { auth: certificate, tls: { cert: a, kee: b } }\n',
     [
-      `3:16: listen.raw.auth: "password" does not fit; expected none, ${RAW}`,
-      `3:33: listen.raw.allow: an empty list does not fit; expected at least one address block, ${RAW}`,
+      `2:3: listen.raw: "tls" is missing; expected a map with cert, key and clientCa, ${CERTIFIED}`,
+      '3:32: listen.telnet.tls: "key" is missing; expected a path (relative to this file; "~" is not filled in)',
+      `3:32: listen.telnet.tls: "clientCa" is missing; expected a file with the authorities, ${CERTIFIED}`,
+      '3:48: listen.telnet.tls.kee: unknown key; expected cert, key or clientCa; did you mean "key"?',
+    ],
+  ],
+  [
+    'what doors do not know',
+    'listen:\n  telnet: { busy: wait, alias: 0, auth: logn, tls: 3 }\n  caps: { connections: 0, perSource: a, max: 1 }\n  port-ssh: { base: 70000, auth: none }\n  raw: {}\n',
+    [
+      '2:19: listen.telnet.busy: "wait" does not fit; expected refuse, view or takeover',
+      '2:32: listen.telnet.alias: 0 does not fit; expected a whole number from 1 to 65534',
+      '2:41: listen.telnet.auth: "logn" does not fit; expected login, none or certificate; did you mean "login"?',
+      '2:52: listen.telnet.tls: 3 does not fit; expected a map with cert, key and clientCa',
+      '3:24: listen.caps.connections: 0 does not fit; expected a whole number from 1 to 100000',
+      '3:38: listen.caps.perSource: "a" does not fit; expected a whole number from 1 to 100000',
+      '3:41: listen.caps.max: unknown key; expected connections or perSource',
+      '4:21: listen.port-ssh.base: 70000 does not fit; expected a whole number from 1 to 65534',
+      '4:28: listen.port-ssh.auth: unknown key; expected host, base or allow',
+      `5:3: listen.raw: "auth" is missing; expected ${RAW}`,
+    ],
+  ],
+  [
+    'passwords in clear, and users who count for nothing',
+    'users: { lab: { role: view, unix: l } }\nlisten:\n  telnet: { host: 10.0.0.1, as: lab }\n',
+    [
+      '3:19: warning: listen.telnet.host: passwords cross the network to 10.0.0.1 in clear; tls, SSH or a loopback address would keep them',
+      '3:29: warning: listen.telnet.as: has no effect, as the door asks for a login; auth: none would not',
+    ],
+  ],
+  [
+    'doors for nobody, for an unknown user, with a login',
+    'users: { lab: { role: view, unix: l } }\nlisten:\n  raw: { auth: password, allow: [], as: labb }\n  telnet: { auth: none, allow: [], as: labb }\n',
+    [
+      `3:16: listen.raw.auth: "password" does not fit; expected ${RAW}`,
       '3:41: listen.raw.as: no user "labb"; expected one of users; did you mean "lab"?',
+      `4:32: listen.telnet.allow: an empty list does not fit; expected at least one address block, ${OPEN}`,
+      '4:40: listen.telnet.as: no user "labb"; expected one of users; did you mean "lab"?',
     ],
   ],
   [
@@ -175,9 +223,221 @@ const table: [string, string, string[]][] = [
     ],
   ],
   [
+    'bases so close that the doors of two ports meet',
+    'users: { lab: { role: view } }\nlisten:\n  ssh: 127.0.0.1:3001\n  port-ssh: {}\n  telnet: { base: 2999, alias: 3000 }\n  raw: { host: 10.0.0.1, base: 3000, auth: none, allow: [10.0.0.0/8], as: lab }\nports:\n  a: { tcp: "h:1", n: 1 }\n  b: { tcp: "h:2", n: 2 }\n',
+    [
+      '4:3: listen.port-ssh: the door of a at 3000 + 1 = 3001 overlaps listen.ssh on 127.0.0.1:3001; expected another base or address',
+      '5:19: listen.telnet: the door of b at 2999 + 2 = 3001 overlaps listen.ssh on 127.0.0.1:3001; expected another base or address',
+      '5:19: listen.telnet: the door of b at 2999 + 2 = 3001 overlaps listen.port-ssh, the door of a at 3000 + 1; expected another base or address',
+      '5:32: listen.telnet.alias: the door of a at 3000 + 1 = 3001 overlaps listen.ssh on 127.0.0.1:3001; expected another base or address',
+      '5:32: listen.telnet.alias: the door of a at 3000 + 1 = 3001 overlaps listen.port-ssh, the door of a at 3000 + 1; expected another base or address',
+      '5:32: listen.telnet.alias: the door of a at 3000 + 1 = 3001 overlaps listen.telnet, the door of b at 2999 + 2; expected another base or address',
+    ],
+  ],
+  [
+    'bases as far apart as only some numbers meet: the first that do',
+    'users: { lab: { role: view } }\nlisten:\n  telnet: { base: 4900 }\n  raw: { base: 4000, auth: none, allow: [10.0.0.0/8], as: lab }\nports:\n  a: { tcp: "h:1", n: 1 }\n  b: { tcp: "h:2", n: 99 }\n  c: { tcp: "h:3", n: 999 }\n  d: { tcp: "h:3", n: 901 }\n',
+    [
+      '4:16: listen.raw: the door of c at 4000 + 999 = 4999 overlaps listen.telnet, the door of b at 4900 + 99; expected another base or address',
+    ],
+  ],
+  [
     'a door beyond the last TCP port',
     'users: { lab: { role: view } }\nlisten:\n  raw: { base: 65500, auth: none, allow: [10.0.0.0/8], as: lab }\nports:\n  a: { tcp: "h:1", n: 36 }\n',
     ['3:16: listen.raw: 65500 + 36 (n of a) is no TCP port; expected a base of 65535 - 36 at most'],
+  ],
+  [
+    'texts that a terminal cannot show',
+    `banner: [a]\nmotd: ${'x'.repeat(4097)}\ndefaults: { motd: "a\\eb" }\nprofiles: { p: { motd: "\\u009b" } }\nports: { a: { tcp: "h:1", motd: 3 } }\n`,
+    [
+      '1:9: banner: a list does not fit; expected a text of at most 4096 bytes, or none',
+      `2:7: motd: 4097 bytes are too many; expected ${PROSE}`,
+      `3:19: defaults.motd: the control character U+001B cannot be shown; expected ${PROSE}`,
+      `4:24: profiles.p.motd: the control character U+009B cannot be shown; expected ${PROSE}`,
+      '5:33: ports.a.motd: 3 does not fit; expected a text of at most 4096 bytes, or none',
+    ],
+  ],
+  [
+    'steps that are none, each where it stands',
+    'tasks:\n  a:\n    - brake\n    - break 11s\n    - 2m\n    - 0.4ms\n    - break fast\n    - dtr=off dtr=on\n    - 100\n    - sned: x\n    - send: ""\n    - send: 1\n    - send: \\q\n    - send: x\n      wait: 1s\n',
+    [
+      `3:7: tasks.a[1]: "brake" does not fit; expected ${STEP}`,
+      `4:7: tasks.a[2]: a BREAK of 11s is not from 1ms to 10s; expected ${STEP}`,
+      `5:7: tasks.a[3]: a wait of 2m is not from 1ms to 60s; expected ${STEP}`,
+      `6:7: tasks.a[4]: a wait of 0.4ms is not from 1ms to 60s; expected ${STEP}`,
+      `7:7: tasks.a[5]: "fast" is no duration; expected ${STEP}`,
+      `8:7: tasks.a[6]: "dtr=off dtr=on" does not fit; expected ${STEP}`,
+      `9:7: tasks.a[7]: 100 does not fit; expected ${STEP}`,
+      `10:7: tasks.a[8]: "send" is missing; expected ${TEXT}`,
+      '10:7: tasks.a[8].sned: unknown key; expected send; did you mean "send"?',
+      `11:13: tasks.a[9].send: "" does not fit; expected ${TEXT}`,
+      `12:13: tasks.a[10].send: 1 does not fit; expected ${TEXT}`,
+      `13:13: tasks.a[11].send: "\\q" is not one of \\r \\n \\t \\e \\\\ \\xNN; expected ${TEXT}`,
+      '15:7: tasks.a[12].wait: unknown key; expected send',
+    ],
+  ],
+  [
+    'tasks that are none',
+    'tasks:\n  a: { steps: [], help: "a\\nb", key: A, confirm: yes }\n  b: { stepz: [break] }\n  c:\n  d: 3\n  e: [40s, break 10s, 11s]\n  -x: [break]\n  __proto__: [break]\n  f: { steps: [{ send: a, b: c }] }\n',
+    [
+      '2:15: tasks.a.steps: an empty list does not fit; expected at least one step',
+      '2:25: tasks.a.help: "a\\nb" does not fit; expected one line of at most 200 characters',
+      '2:38: tasks.a.key: "A" does not fit; expected one character, 0-9 or a-z',
+      '2:50: tasks.a.confirm: "yes" does not fit; expected true or false',
+      '3:3: tasks.b: "steps" is missing; expected a list of steps',
+      '3:8: tasks.b.stepz: unknown key; expected help, confirm, key or steps; did you mean "steps"?',
+      '4:3: tasks.c: is empty; expected a map with steps, a list of steps, or none',
+      '5:6: tasks.d: 3 does not fit; expected a map with steps, a list of steps, or none',
+      '6:6: tasks.e: the steps take 61 s; expected waits and BREAKs of 60 s in all at most',
+      `7:3: tasks.-x: "-x" is no name; expected a name: ${NAME}`,
+      `8:3: tasks.__proto__: "__proto__" is no name; expected a name: ${NAME}`,
+      '9:27: tasks.f.steps[1].b: unknown key; expected send',
+    ],
+  ],
+  [
+    'tasks and breaks in the wrong shape or place',
+    'tasks: []\nbreaks: { aa: [break], B: [break], 1: x, 2: [], 3: { send: x } }\ndefaults: { tasks: [a], power: { on: [x] } }\nprofiles: { p: { breaks: { "-": [1s] } } }\nports: { a: { tcp: "h:1", tasks: { " ": none } } }\n',
+    [
+      '1:8: tasks: an empty list does not fit; expected a map of tasks',
+      '2:11: breaks.aa: "aa" is no key; expected one character, 0-9 or a-z',
+      '2:24: breaks.B: "B" is no key; expected one character, 0-9 or a-z',
+      '2:39: breaks.1: "x" does not fit; expected a list of steps, or none',
+      '2:45: breaks.2: an empty list does not fit; expected at least one step',
+      '2:52: breaks.3: a map does not fit; expected a list of steps, or none',
+      '3:20: defaults.tasks: a list does not fit; expected a map of tasks',
+      '3:25: defaults.power: unknown key; expected line, flow, input, latency, writers, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks or breaks',
+      '4:28: profiles.p.breaks.-: "-" is no key; expected one character, 0-9 or a-z',
+      `5:36: ports.a.tasks. : " " is no name; expected a name: ${NAME}`,
+    ],
+  ],
+  [
+    'two tasks of one name or key at one place',
+    'tasks: { a: { key: x, steps: [break] }, A: [break], break-0: [break], x: [break], c: { key: x, steps: [break] } }\nbreaks: { 0: [break], x: [break] }\n',
+    [
+      '1:41: tasks.A: there is a task "A" already (fairlead.yaml:1:10); expected a name of its own (case does not count)',
+      '1:71: tasks.x: "x" already stands for the task a (fairlead.yaml:1:10); expected another one',
+      '1:93: tasks.c.key: "x" already stands for the task a (fairlead.yaml:1:10); expected another one',
+      '2:11: breaks.0: there is a task "break-0" already (fairlead.yaml:1:53); expected a name of its own (case does not count)',
+      '2:23: breaks.x: "x" already stands for the task a (fairlead.yaml:1:10); expected another one',
+    ],
+  ],
+  [
+    'two tasks of one key from different places, once for all ports',
+    'tasks: { one: { key: x, steps: [break] } }\nprofiles: { p: { tasks: { two: { key: x, steps: [break] } } } }\nports:\n  a: { tcp: "h:1", profile: p }\n  b: { tcp: "h:2", profile: p, breaks: { x: [break] } }\n  c: { tcp: "h:3", tasks: { oen: none }, breaks: { x: [break] } }\n  d: { tcp: "h:3", tasks: { one: none }, breaks: { x: [break] } }\n',
+    [
+      '2:39: profiles.p.tasks.two.key: "x" already stands for the task one (fairlead.yaml:1:10); expected another one',
+      '5:42: ports.b.breaks.x: "x" already stands for the task one (fairlead.yaml:1:10); expected another one',
+      '6:29: warning: ports.c.tasks.oen: there is no task "oen" to take away; did you mean "one"?',
+      '6:52: ports.c.breaks.x: "x" already stands for the task one (fairlead.yaml:1:10); expected another one',
+    ],
+  ],
+  [
+    'what is to be done to a line, said wrongly',
+    'ports:\n  a: { tcp: "h:1", onOpen: x, onDetach: { send: a, dropDtr: 1s }, idle: { after: 1ms, send: a } }\n  b: { tcp: "h:2", onOpen: { sned: a }, onDetach: {}, idle: { after: 1m }, idleTimeout: 0 }\n  c: { tcp: "h:3", onOpen: [], onDetach: { dropDtr: 2m }, idle: 10m, idleTimeout: 8d, restoreLine: yes }\n  d: { tcp: "h:4", onOpen: [{ send: a, b: c }], idle: { after: 1m, send: a, steps: [break] }, onDetach: 3 }\n',
+    [
+      '2:28: ports.a.onOpen: "x" does not fit; expected { send: TEXT }, a list of steps, or none',
+      '2:41: ports.a.onDetach: says both; expected one of send and dropDtr',
+      '2:82: ports.a.idle.after: "1ms" does not fit; expected a duration from 1s to 7d, such as 10m',
+      `3:20: ports.b.onOpen: "send" is missing; expected ${TEXT}`,
+      '3:30: ports.b.onOpen.sned: unknown key; expected send; did you mean "send"?',
+      '3:51: ports.b.onDetach: says neither send nor dropDtr; expected one of send and dropDtr',
+      '3:61: ports.b.idle: says neither send nor steps; expected one of send and steps',
+      '3:89: ports.b.idleTimeout: 0 does not fit; expected a duration from 1s to 7d, such as 30m, or none',
+      '4:28: ports.c.onOpen: an empty list does not fit; expected at least one step',
+      '4:53: ports.c.onDetach.dropDtr: "2m" does not fit; expected a duration from 1ms to 60s, such as 500ms',
+      '4:65: ports.c.idle: "10m" does not fit; expected { after: 10m, send: TEXT }, { after: 10m, steps: [...] }, or none',
+      '4:83: ports.c.idleTimeout: "8d" does not fit; expected a duration from 1s to 7d, such as 30m, or none',
+      '4:100: ports.c.restoreLine: "yes" does not fit; expected true or false',
+      '5:40: ports.d.onOpen[1].b: unknown key; expected send',
+      '5:55: ports.d.idle: says both; expected one of send and steps',
+      '5:105: ports.d.onDetach: 3 does not fit; expected { send: TEXT }, { dropDtr: 500ms }, a list of steps, or nothing',
+    ],
+  ],
+  [
+    'outlets that can do nothing, or are no commands',
+    'ports:\n  a: { tcp: "h:1", power: {} }\n  b: { tcp: "h:2", power: { cycle: pdu 7, on: [pdu, 7], reboot: [x] } }\n  c: { tcp: "h:3", power: [pdu] }\n  d: { tcp: "h:4", power: { off: [] } }\n',
+    [
+      '2:27: ports.a.power: an outlet that can do nothing; expected one of on, off, cycle, status',
+      '3:36: ports.b.power.cycle: "pdu 7" does not fit; expected a list of the command and its arguments; no shell reads it',
+      '3:53: ports.b.power.on[2]: 7 does not fit; expected a word of the command (quote numbers)',
+      '3:57: ports.b.power.reboot: unknown key; expected on, off, cycle or status',
+      '4:27: ports.c.power: a list does not fit; expected a map with on, off, cycle, status',
+      '5:34: ports.d.power.off: an empty list does not fit; expected a command',
+    ],
+  ],
+  [
+    'exposed ptys that cannot be, or are in the way',
+    'ports:\n  a: { tcp: "h:1", expose: a }\n  b: { tcp: "h:2", expose: { path: /b, mode: 0660, group: "a b", as: nobody, busy: wait } }\n  c: { tcp: "h:3", expose: { path: /b, mode: "0777" } }\n  d: { unix: /run/d, expose: { path: /run/d } }\n  e: { pty: /dev/pts/1, expose: /run/e }\n  f: { tcp: "h:4", expose: /run/../run/e }\n  g: { tcp: "h:5", expose: {} }\n',
+    [
+      '2:28: ports.a.expose: "a" does not fit; expected a path from "/", "./" or "../", such as /run/fairlead/db1',
+      '3:46: ports.b.expose.mode: 660 does not fit; expected access bits in quotes, such as "0600" or "0660"',
+      '3:59: ports.b.expose.group: "a b" does not fit; expected the name of a group',
+      '3:70: ports.b.expose.as: no user "nobody"; expected one of users',
+      '3:84: ports.b.expose.busy: "wait" does not fit; expected refuse, view or takeover',
+      '4:46: ports.c.expose.mode: "0777" does not fit; expected access bits in quotes, such as "0600" or "0660"',
+      '5:38: ports.d.expose.path: /run/d is already what d opens; expected a path of its own',
+      '7:28: ports.f.expose: /run/e is already exposed by e; expected a path of its own',
+      '8:20: ports.g.expose: "path" is missing; expected a path from "/", "./" or "../", such as /run/fairlead/db1',
+    ],
+  ],
+  [
+    'one-time codes that are too short, no secret, or of no use; none of them repeated',
+    'users:\n  a: { role: view, unix: a, totp: JBSWY3DPEHPK3PXP }\n  b: { role: view, unix: b, totp: 12345, totpFile: x }\n  c: { role: view, unix: c, totp: not base32! }\n  d: { role: view, unix: d, totp: JBSWY3DPEHPK3PXPJBSWY3DPEE }\n  e: { role: view, unix: e, totpFile: gone }\n',
+    [
+      `2:35: users.a.totp: this secret has 10 bytes only; expected ${TOTP}`,
+      `3:35: users.b.totp: this does not fit; expected ${TOTP}`,
+      '3:42: users.b.totpFile: there is a totp, too; expected one of the two',
+      `4:35: users.c.totp: this is no secret in base32 (A-Z and 2-7); expected ${TOTP}`,
+      '5:3: warning: users.d: one-time codes are asked for after a password, and there is none',
+      '6:39: users.e.totpFile: "gone" cannot be read: no such file or directory; expected a readable file with the secret of one-time codes',
+    ],
+  ],
+  [
+    'principals of two users',
+    'users:\n  a: { role: view, unix: a, principals: [ops, b, ""] }\n  b: { role: view, unix: b, principals: [ops, b, "x,y"] }\n  c: { role: view, unix: c, principals: ops }\n',
+    [
+      '2:47: warning: users.a.principals[2]: "b" also admits b: a certificate with it is good for both',
+      '2:50: users.a.principals[3]: "" does not fit; expected a principal: 1 to 256 characters without "," and control characters',
+      '3:42: warning: users.b.principals[1]: "ops" also admits a: a certificate with it is good for both',
+      '3:50: users.b.principals[3]: "x,y" does not fit; expected a principal: 1 to 256 characters without "," and control characters',
+      '4:41: users.c.principals: "ops" does not fit; expected a list of principals',
+    ],
+  ],
+  [
+    'keys that a session cannot begin with',
+    `users:\n${['ac', '^Jc', '^E', '^Eé', '^@c', '5', '^Ecc', '"\\rc"', '^Mc', 'None']
+      .map(
+        (keys, index) =>
+          `  ${'abcdefghij'[index]}: { role: view, unix: u${index}, escape: ${keys} }\n`,
+      )
+      .join('')}`,
+    [
+      `2:38: users.a.escape: "a" is no control character; expected ${ESCAPE}`,
+      `3:38: users.b.escape: ^J is what terminals send of themselves; expected ${ESCAPE}`,
+      `4:38: users.c.escape: "^E" does not fit; expected ${ESCAPE}`,
+      `5:38: users.d.escape: "^Eé" does not fit; expected ${ESCAPE}`,
+      `6:38: users.e.escape: ^@ is what terminals send of themselves; expected ${ESCAPE}`,
+      `7:38: users.f.escape: 5 does not fit; expected ${ESCAPE}`,
+      `8:38: users.g.escape: "^Ecc" does not fit; expected ${ESCAPE}`,
+      `9:38: users.h.escape: ^M is what terminals send of themselves; expected ${ESCAPE}`,
+      `10:38: users.i.escape: ^M is what terminals send of themselves; expected ${ESCAPE}`,
+      `11:38: users.j.escape: "None" does not fit; expected ${ESCAPE}`,
+    ],
+  ],
+  [
+    'authorities that are none',
+    `certificates: { authorities: [x, ${RSA_1024_KEY}], authoritiesFile: gone.pub, revoked: y }\n`,
+    [
+      `1:31: certificates.authorities[1]: "x" is not a kind of key; expected ${KEY}`,
+      `1:34: certificates.authorities[2]: the RSA key has only 1024 bits; expected ${KEY}`,
+      `1:${34 + RSA_1024_KEY.length + '], authoritiesFile: '.length}: certificates.authoritiesFile: "gone.pub" cannot be read: no such file or directory; expected a readable file with public keys`,
+      `1:${34 + RSA_1024_KEY.length + '], authoritiesFile: gone.pub, '.length}: certificates.revoked: unknown key; expected authorities, authoritiesFile or revokedFile; did you mean "revokedFile"?`,
+    ],
+  ],
+  [
+    'a revocation list of nothing',
+    'certificates: { revokedFile: r }\n',
+    ['1:17: warning: certificates.revokedFile: has no effect without authorities'],
   ],
   [
     'addresses that cannot be read',
@@ -268,7 +528,7 @@ const table: [string, string, string[]][] = [
     'ports: &p { a: *p }\n',
     [
       '1:16: alias "*p" stands for itself',
-      '1:13: ports.a: is empty; expected a map with one of device, tcp, unix, exec, pty, sim',
+      '1:13: ports.a: is empty; expected a map with one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
     ],
   ],
   [
@@ -293,14 +553,14 @@ describe('problems of a configuration', () => {
     assert.deepEqual(
       problemsOf({
         'fairlead.yaml':
-          'include: [ports.d/*.yaml]\nports: { a: { tcp: "h:1", n: 1 } }\nlisten: { telnet: {} }\n',
+          'include: [ports.d/*.yaml]\nports: { a: { tcp: "h:1", n: 1 } }\nlisten: { web: {} }\n',
         'ports.d/1.yaml': 'ports:\n  A: { tcp: "h:1" }\n  b: { tpc: "h:1" }\n',
         'ports.d/2.yaml':
           'data: /x\nusers: { a: { role: view, unix: a } }\nports: { c: { n: 1, tcp: "h:1" } }\n',
       }),
       [
         'fairlead.yaml:2:10: ports.a: "a" is a user; expected another name',
-        'fairlead.yaml:3:11: listen.telnet: not in this version; expected ssh or raw',
+        `fairlead.yaml:3:11: listen.web: not in this version; expected ${LISTEN_KEYS}`,
         'ports.d/1.yaml:2:3: ports.A: already defined at fairlead.yaml:2:10 as "a"; expected a name of its own (case does not count)',
         `ports.d/1.yaml:3:8: ports.b.tpc: unknown key; expected ${PORT_KEYS}; did you mean "tcp"?`,
         'ports.d/2.yaml:1:1: data: belongs into the main file; expected include, users, profiles, ports',
@@ -374,6 +634,43 @@ describe('problems of a configuration', () => {
     );
   });
 
+  it('says what is wrong in a file of authorities or of one-time codes, and repeats no secret', () => {
+    assert.deepEqual(
+      problemsOf({
+        'fairlead.yaml':
+          'certificates: { authoritiesFile: ca.pub }\nusers:\n  a: { role: view, totpFile: a.totp }\n  b: { role: view, totpFile: a.totp, totp: x }\n',
+        'ca.pub': `${ED25519_KEY}\nssh-ed25519-cert-v01@openssh.com AAAA\n`,
+        'a.totp': 'hunter2\n',
+      }),
+      [
+        'fairlead.yaml:4:20: users.b.totpFile: there is a totp, too; expected one of the two',
+        `fairlead.yaml:4:44: users.b.totp: this is no secret in base32 (A-Z and 2-7); expected ${TOTP}`,
+        `a.totp:1:1: this is no secret in base32 (A-Z and 2-7); expected ${TOTP} (totpFile of a, fairlead.yaml:3:30)`,
+        `ca.pub:2:1: this is a certificate, not a key; give the key it was made from, or name the authority that signs certificates; expected ${KEY} (authoritiesFile of certificates, fairlead.yaml:1:34)`,
+      ],
+    );
+  });
+
+  it('asks for no way to log in where certificates or a door let a user in', () => {
+    const users = 'users: { a: { role: view } }\n';
+    const warned =
+      'fairlead.yaml:1:10: warning: users.a: cannot log in: has no key, no password and no unix user';
+    assert.deepEqual(problemsOf(users), [warned]);
+    for (const text of [
+      `certificates: { authorities: ["${ED25519_KEY}"] }\n`,
+      'listen: { telnet: { auth: certificate, tls: { cert: c, key: k, clientCa: a } } }\n',
+      'listen: { telnet: { auth: none, allow: [127.0.0.1], as: a } }\n',
+      'ports: { p: { tcp: "h:1", expose: { path: /run/p, as: a } } }\n',
+    ]) {
+      assert.deepEqual(problemsOf(users + text), [], text);
+    }
+    const named =
+      'listen: { raw: { auth: certificate, as: b, tls: { cert: c, key: k, clientCa: a } } }\n';
+    assert.deepEqual(problemsOf(`${users.replace(' }\n', ', b: { role: view } }\n')}${named}`), [
+      warned,
+    ]);
+  });
+
   it('knows the users of the database', () => {
     const text =
       'users: { Bob: { role: view, unix: b } }\nlisten: { raw: { auth: none, allow: [10.0.0.0/8], as: eve } }\nports: { eve: { tcp: "h:1" } }\n';
@@ -444,6 +741,87 @@ describe('any text', () => {
     "'",
     '"',
   );
+  /** What the keys of this file take, and what is near to it. */
+  const near = fc.constantFrom(
+    ...['none', 'nothing', 'break', 'break 1s', '100ms', '61s', 'dtr=on rts=off', '^Ec', '0660'],
+    ...['certificate', 'login', '127.0.0.1', 'refuse', '\\x0', '\x1b', '/run/a', 'x'.repeat(5000)],
+  );
+  const key = fc.constantFrom(
+    ...['banner', 'motd', 'certificates', 'authorities', 'authoritiesFile', 'revokedFile', 'tls'],
+    ...['port-ssh', 'telnet', 'raw', 'caps', 'base', 'alias', 'auth', 'allow', 'as', 'busy'],
+    ...['totp', 'totpFile', 'principals', 'escape', 'tasks', 'breaks', 'steps', 'send', 'key'],
+    ...['restoreLine', 'onOpen', 'onDetach', 'dropDtr', 'idle', 'after', 'idleTimeout', 'power'],
+    ...[
+      'on',
+      'cycle',
+      'expose',
+      'path',
+      'mode',
+      'group',
+      'cert',
+      'clientCa',
+      '0',
+      'b',
+      '__proto__',
+    ],
+  );
+  const anything: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
+    node: fc.oneof(
+      { maxDepth: 4 },
+      near,
+      fc.integer(),
+      fc.string(),
+      fc.constantFrom(null, true, false, 1.5),
+      fc.array(tie('node'), { maxLength: 3 }),
+      fc.dictionary(key, tie('node'), { maxKeys: 4 }),
+    ),
+  })).node;
+  const settings = fc.dictionary(key, anything, { maxKeys: 6 });
+  /** The new keys at the places where they belong, with any value. */
+  const placed = fc.record(
+    {
+      banner: anything,
+      motd: anything,
+      certificates: fc.oneof(settings, anything),
+      tasks: fc.oneof(fc.dictionary(key, anything), anything),
+      breaks: fc.oneof(fc.dictionary(key, anything), anything),
+      listen: fc.dictionary(key, fc.oneof(settings, anything)),
+      users: fc.record({ a: settings.map((user) => ({ role: 'view', ...user })) }),
+      defaults: settings,
+      profiles: fc.record({ p: settings }),
+      ports: fc.record({
+        q: settings.map((port) => ({ tcp: 'h:1', profile: 'p', n: 1, ...port })),
+      }),
+    },
+    { requiredKeys: [] },
+  );
+  /** One key of a file that is right otherwise, so that what comes after the checks is met as well. */
+  const sequence = fc.array(fc.oneof(near, fc.record({ send: fc.oneof(near, fc.string()) })), {
+    minLength: 1,
+    maxLength: 3,
+  });
+  const single = fc
+    .tuple(
+      fc.constantFrom(
+        ...['banner: ?', 'motd: ?', 'certificates: { authorities: ? }', 'tasks: { t: ? }'],
+        ...['breaks: { 0: ? }', 'listen: { telnet: ? }', 'listen: { port-ssh: { base: ? } }'],
+        ...['totp', 'principals', 'escape'].map(
+          (user) => `users: { a: { role: view, unix: a, ${user}: ? } }`,
+        ),
+        ...['onOpen', 'onDetach', 'idle', 'idleTimeout', 'motd', 'restoreLine'].map(
+          (port) => `defaults: { ${port}: ? }\nports: { q: { tcp: "h:1" } }`,
+        ),
+        ...[
+          'onOpen: ?',
+          'tasks: { t: ? }',
+          'breaks: { 0: ? }',
+          'power: { on: ? }',
+          'expose: ?',
+        ].map((port) => `ports: { q: { tcp: "h:1", ${port} } }`),
+      ),
+      fc.oneof(anything, near, sequence, fc.record({ send: near }), fc.array(fc.string())),
+    )
+    .map(([text, given]) => text.replace('?', () => JSON.stringify(given)));
   const yamlish = fc.array(fc.oneof(word, glue), { maxLength: 40 }).map((parts) => parts.join(''));
   const value: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
     node: fc.oneof(
@@ -459,6 +837,8 @@ describe('any text', () => {
     yamlish,
     fc.string(),
     value.map((data) => JSON.stringify(data)),
+    placed.map((data) => JSON.stringify(data)),
+    single,
   );
 
   it('makes one line of a problem, whatever it quotes', () => {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import {
   hostsOverlap,
   isHost,
+  isLoopback,
   parseAddress,
   parseDurationMs,
   parseSizeBytes,
@@ -11,6 +12,8 @@ import {
 describe('units of the configuration', () => {
   it('reads durations in milliseconds', () => {
     const good: [string, number][] = [
+      ['100ms', 100],
+      ['1.5MS', 2],
       ['90s', 90_000],
       ['10m', 600_000],
       ['1h', 3_600_000],
@@ -54,6 +57,15 @@ describe('units of the configuration', () => {
       assert.equal(parseAddress(text), null, text);
     }
     assert.equal(isHost('300.1.1.1'), false);
+  });
+
+  it('knows which hosts no other machine can reach', () => {
+    for (const host of ['127.0.0.1', '127.9.9.9', '::1', '0:0:0:0:0:0:0:1', 'Localhost']) {
+      assert.ok(isLoopback(host), host);
+    }
+    for (const host of ['0.0.0.0', '::', '10.0.0.1', 'rack3', '127.example', '::ffff:10.0.0.1']) {
+      assert.ok(!isLoopback(host), host);
+    }
   });
 
   it('knows which hosts meet on the same TCP port', () => {

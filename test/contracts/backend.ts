@@ -133,14 +133,43 @@ export function describeBackendContract(
 
     it('says PORT_UNSUPPORTED to what its line cannot do', async () => {
       const attempts = {
-        line: () => backend.setLine(LINE, 'none'),
-        signals: () => backend.setSignals({ dtr: false }),
-        break: () => backend.sendBreak(300),
+        line: [() => backend.setLine(LINE, 'none')],
+        signals: [() => backend.setSignals({ dtr: false })],
+        break: [() => backend.sendBreak(300), () => backend.setBreak(true)],
       };
       for (const what of traits.unsupported) {
-        await assert.rejects(attempts[what](), hasCode('PORT_UNSUPPORTED'), what);
+        for (const attempt of attempts[what]) {
+          await assert.rejects(attempt(), hasCode('PORT_UNSUPPORTED'), what);
+        }
       }
       assert.equal(backend.isAlive(), true);
+    });
+
+    it('tells the signals it knows, and none it does not', async () => {
+      const signals = await backend.signals();
+      for (const [name, state] of Object.entries(signals)) {
+        assert.match(name, /^(dtr|rts|cts|dsr|dcd|ri)$/);
+        assert.equal(typeof state, 'boolean', name);
+      }
+      if (traits.unsupported.includes('signals')) assert.deepEqual(signals, {});
+    });
+
+    it('loses nothing the device sent, and works on, when its queues are emptied', async () => {
+      await fixture.send(Buffer.from('said before'));
+      for (const queue of ['rx', 'tx', 'both'] as const) await backend.purge(queue);
+      await until(() => sink.receivedBytes >= 11, 'what was said before');
+      assert.equal(sink.text, 'said before');
+      assert.equal(backend.write(Buffer.from('after')), 5);
+      let got = '';
+      await until(() => {
+        got += fixture.receive().toString('latin1');
+        return got.length >= 5;
+      }, 'what was written after');
+      assert.equal(got, 'after');
+      await backend.close();
+      const { calls } = sink;
+      await backend.purge('both');
+      assert.equal(sink.calls, calls, 'nothing is read from a closed line');
     });
 
     it('describes itself and what it is to open', () => {

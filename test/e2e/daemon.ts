@@ -157,7 +157,8 @@ export class Daemon {
 
   /** Runs a verb in a shell of its own against this daemon's configuration. */
   cli(args: readonly string[], input?: Uint8Array | string): Promise<CommandResult> {
-    return cli([...args, '--config', this.configPath], input);
+    // In front: behind the text of `send` it would be text.
+    return cli(['--config', this.configPath, ...args], input);
   }
 
   signal(signal: NodeJS.Signals): void {

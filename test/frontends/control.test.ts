@@ -11,7 +11,7 @@ import { execFileSync } from 'node:child_process';
 import { Fault, type FaultCode } from '../../src/core/fault.ts';
 import { runRemote, type RemoteRequest } from '../../src/frontends/control/client.ts';
 import { ControlFrontend } from '../../src/frontends/control/frontend.ts';
-import { encodeControl } from '../../src/protocols/control.ts';
+import { CONTROL_VERSION, encodeControl } from '../../src/protocols/control.ts';
 import { fakeServices } from './fakes.ts';
 
 describe('control socket', () => {
@@ -178,13 +178,22 @@ describe('control socket', () => {
   it('cuts a client that breaks the framing or its credit', async () => {
     const hello = encodeControl({
       kind: 'hello',
-      hello: { version: 1, argv: ['wait'], columns: 1, rows: 1, isTerminal: false, timeZone: '' },
+      hello: {
+        version: CONTROL_VERSION,
+        argv: ['wait'],
+        columns: 1,
+        rows: 1,
+        isTerminal: false,
+        timeZone: '',
+      },
     });
     for (const bytes of [
       Buffer.from('GET / HTTP/1.1\r\n\r\n'),
       encodeControl({ kind: 'interrupt' }),
       Buffer.concat([hello, encodeControl({ kind: 'stdin', bytes: Buffer.from('x') })]),
       Buffer.concat([hello, encodeControl({ kind: 'exit', code: 0 })]),
+      Buffer.concat([hello, encodeControl({ kind: 'resumed' })]),
+      Buffer.concat([hello, encodeControl({ kind: 'pipe-output', bytes: Buffer.from('x') })]),
     ]) {
       const socket = connect(path);
       socket.resume().write(bytes);
@@ -198,6 +207,8 @@ describe('control socket', () => {
       'it did not say hello',
       'it sent more than its credit',
       'it sent a exit frame',
+      'it sent a resumed frame',
+      'it sent a pipe-output frame',
     ]);
     assert.equal(await runRemote(terminal(['ports'])), 0);
   });
@@ -207,7 +218,7 @@ describe('control socket', () => {
     const hello = { version: 9, argv: [], columns: 1, rows: 1, isTerminal: false, timeZone: '' };
     socket.write(encodeControl({ kind: 'hello', hello }));
     const chunks = (await socket.toArray()) as Buffer[];
-    assert.match(Buffer.concat(chunks).toString('latin1'), /speaks version 1.*restart it/);
+    assert.match(Buffer.concat(chunks).toString('latin1'), /speaks version 2.*restart it/);
   });
 
   it('replaces a socket file that a killed daemon left, not one that answers', async () => {

@@ -1,12 +1,23 @@
+import { randomInt } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createAddressFilter } from '../../src/auth/cidr.ts';
 import type { Penalties } from '../../src/auth/penalties.ts';
+import type { Attached } from '../../src/core/attach.ts';
 import type { Journal } from '../../src/core/clock.ts';
 import { Fault } from '../../src/core/fault.ts';
-import type { FrontendServices, Login, VerbIo } from '../../src/core/frontend.ts';
+import type {
+  CertificateAnswer,
+  CertificatePermits,
+  FrontendServices,
+  Login,
+  VerbIo,
+} from '../../src/core/frontend.ts';
+import type { LineState } from '../../src/core/line-settings.ts';
 import type { AuditRow } from '../../src/core/store.ts';
-import type { Caller } from '../../src/core/user.ts';
+import { DEFAULT_ESCAPE, type Caller, type EscapePrefix } from '../../src/core/user.ts';
 import type { OpenSession } from '../../src/frontends/binary-session.ts';
 
 export interface JournalLine {
@@ -57,16 +68,56 @@ export interface FakeUser {
   key?: string;
   password?: string;
   uid?: number;
+  /** CIDRs the user may come from; absent: anywhere. */
+  from?: readonly string[];
+  /** The one-time code that is good now, once; absent: a password is enough. */
+  code?: string;
+  /** A certificate that admits the user: base64 of its wire form and of the key it is for. */
+  certificate?: { blob: string; key: string; permits?: CertificatePermits };
+  /** Absent: ^Ec. */
+  escape?: EscapePrefix | null;
 }
 
 export function fakeLogin(users: Record<string, FakeUser>): Login {
   const base64 = (blob: Uint8Array) => Buffer.from(blob).toString('base64');
+  const usedCodes = new Set<string>();
+  const mayComeFrom = (user: string, address: string) =>
+    user in users && createAddressFilter(users[user]!.from ?? [])(address);
   return {
-    withPassword: (user, password) => Promise.resolve(users[user]?.password === password),
-    withKey: (user, blob) => users[user]?.key === base64(blob),
-    usersOfKey: (blob) => Object.keys(users).filter((name) => users[name]!.key === base64(blob)),
+    withPassword: (user, password, address) =>
+      Promise.resolve(users[user]?.password === password && mayComeFrom(user, address)),
+    withKey: (user, blob, address) =>
+      users[user]?.key === base64(blob) && mayComeFrom(user, address),
+    usersOfKey: (blob, address) =>
+      Object.keys(users).filter(
+        (name) => users[name]!.key === base64(blob) && mayComeFrom(name, address),
+      ),
     ofUnixUser: (uid) => Object.keys(users).find((name) => users[name]!.uid === uid) ?? null,
     exists: (user) => user in users,
+    mayComeFrom,
+    needsCode: (user) => users[user]?.code !== undefined,
+    withCode: (user, code) => {
+      if (users[user]?.code !== code || usedCodes.has(`${user} ${code}`)) return false;
+      usedCodes.add(`${user} ${code}`);
+      return true;
+    },
+    withCertificate: (user, blob, address): CertificateAnswer => {
+      const certificate = users[user]?.certificate;
+      if (certificate?.blob !== base64(blob)) {
+        return { admitted: false, why: 'signed by no authority of ours' };
+      }
+      if (!mayComeFrom(user, address)) return { admitted: false, why: 'not from there' };
+      return {
+        admitted: true,
+        key: Buffer.from(certificate.key, 'base64'),
+        id: 'a certificate',
+        permits: certificate.permits ?? { pty: true, portForwarding: true },
+      };
+    },
+    preferences: (user) => {
+      const escape = users[user]?.escape;
+      return { escape: escape === undefined ? DEFAULT_ESCAPE : escape };
+    },
   };
 }
 
@@ -82,6 +133,8 @@ export const VERBS = [
   'pour',
   'fail',
   'wait',
+  'menu',
+  'requests',
 ];
 
 export interface VerbRun {
@@ -92,7 +145,7 @@ export interface VerbRun {
 /**
  * A table of verbs as short as a test needs: `attach` echoes, `sink` counts its input slowly,
  * `both` writes to both streams, `flood` writes so many bytes, `pour` never stops, `wait` waits to
- * be interrupted.
+ * be interrupted, `requests` says what the protocol asks of it and refuses what `refuses` says.
  */
 export class FakeVerbs {
   readonly runs: VerbRun[] = [];
@@ -101,6 +154,8 @@ export class FakeVerbs {
   pouredBytes = 0;
   /** `sink` takes no more until this resolves. */
   slowness: () => Promise<void> = () => Promise.resolve();
+  /** Whether `requests` takes no BREAK and no signal. */
+  refuses = false;
 
   readonly run = async (caller: Caller, argv: readonly string[], io: VerbIo): Promise<number> => {
     const run = { caller, argv };
@@ -138,6 +193,11 @@ export class FakeVerbs {
         for (const bytes = Buffer.alloc(65_536); ; this.pouredBytes += bytes.length) {
           await io.write(bytes);
         }
+      case 'menu':
+        await io.write('the menu\n');
+        return 0;
+      case 'requests':
+        return this.#requests(io);
       case 'wait':
         await io.write('waiting\n');
         await aborted(io.signal);
@@ -161,6 +221,22 @@ export class FakeVerbs {
     });
   }
 
+  async #requests(io: VerbIo): Promise<number> {
+    io.onBreak?.(async (durationMs) => {
+      await this.slowness();
+      if (this.refuses) throw new Fault('DENIED', 'bob lacks break on db1');
+      await io.write(`BREAK of ${durationMs} ms\n`);
+    });
+    io.onSignal?.((name) => {
+      void io.write(`signal ${name}\n`);
+      return !this.refuses;
+    });
+    io.onResize(() => void io.write(`${io.size().columns}x${io.size().rows}\n`));
+    await io.write('ready\n');
+    await aborted(io.signal);
+    throw io.signal.reason;
+  }
+
   #sink(io: VerbIo): Promise<number> {
     let count = 0;
     return new Promise((resolve) => {
@@ -176,38 +252,85 @@ export class FakeVerbs {
   }
 }
 
-/** Ports for programs: input is kept and, on `echo`, comes back. */
+/** Ports db1, db2 and echo: input is kept and, on `echo`, comes back. */
 export class FakePorts {
   readonly inputs: Record<string, Buffer> = {};
-  readonly sessions: FakeBinarySession[] = [];
+  readonly sessions: FakeSession[] = [];
+  /** What the next session finds on its line. */
+  readonly lines: Record<string, LineState> = {};
+  /** Ports on which somebody else, `eve`, writes. */
+  readonly busy = new Set<string>();
+  /** Taking input waits for this. */
+  slowness: () => Promise<void> = () => Promise.resolve();
+  /** What setLine and its like reject with. */
+  controlFault: Fault | null = null;
   /** Called when a session came, got input or left. */
   readonly #waiters = new Set<() => void>();
 
-  readonly open: OpenSession = (_services, request, output) => {
-    if (!['db1', 'db2', 'echo'].includes(request.port)) {
-      return Promise.reject(new Fault('PORT_UNKNOWN', `no port "${request.port}"`));
+  readonly open: OpenSession = async (_services, request, output) => {
+    const { port, mode } = request;
+    if (!['db1', 'db2', 'echo'].includes(port)) {
+      throw new Fault('PORT_UNKNOWN', `no port "${port}"`);
     }
-    const session: FakeBinarySession = { request, output, detached: null, gaveUpWrite: false };
+    const isBusy = this.busy.has(port);
+    if (isBusy && mode === 'write-or-leave') throw new Fault('PORT_BUSY', `eve writes on ${port}`);
+    const views = mode === 'view' || (isBusy && mode === 'write');
+    const session: FakeSession = {
+      request,
+      output,
+      attached: attachedTo(port, this.sessions.length + 1, views, isBusy && views ? 'eve' : null),
+      detached: null,
+      gaveUpWrite: false,
+      isProgram: request.delivery === 'program',
+      calls: [],
+      line: (this.lines[port] ??= lineOf115200()),
+    };
     this.sessions.push(session);
     this.#changed();
-    return Promise.resolve({
-      input: (bytes) => {
-        const before = this.inputs[request.port] ?? Buffer.alloc(0);
-        this.inputs[request.port] = Buffer.concat([before, bytes]);
-        if (request.port === 'echo') output.write(Buffer.from(bytes), () => undefined);
+    const control = async (name: string, ...given: unknown[]): Promise<void> => {
+      session.calls.push([name, ...given]);
+      this.#changed();
+      if (this.controlFault !== null) throw this.controlFault;
+    };
+    return {
+      attached: session.attached,
+      input: async (bytes) => {
+        await this.slowness();
+        const before = this.inputs[port] ?? Buffer.alloc(0);
+        this.inputs[port] = Buffer.concat([before, bytes]);
+        if (port === 'echo') output.write(Buffer.from(bytes), () => undefined);
         this.#changed();
-        return Promise.resolve();
       },
-      view: () => {
+      view: async () => {
         session.gaveUpWrite = true;
         this.#changed();
-        return Promise.resolve();
+      },
+      inputDelivered: () => Promise.resolve(),
+      takeOver: () => control('takeOver'),
+      sendBreak: (durationMs) => control('sendBreak', durationMs),
+      setLine: async (line, flow) => {
+        await control('setLine', line, flow);
+        session.line = this.lines[port] = { ...session.line, line, flow };
+      },
+      setSignals: async (signals) => {
+        await control('setSignals', signals);
+        session.line.signals = { ...session.line.signals, ...signals };
+      },
+      setBreak: async (isOn) => {
+        await control('setBreak', isOn);
+        session.line.isBreaking = isOn;
+      },
+      purge: (queue) => control('purge', queue),
+      lineState: () => Promise.resolve({ ...session.line }),
+      becomeProgram: () => {
+        session.isProgram = true;
+        this.#changed();
       },
       detach: (why = '') => {
         session.detached = why;
         this.#changed();
       },
-    });
+    };
   };
 
   async until(condition: () => boolean): Promise<void> {
@@ -220,11 +343,49 @@ export class FakePorts {
   }
 }
 
-export interface FakeBinarySession {
+export interface FakeSession {
   request: Parameters<OpenSession>[1];
+  /** `write`, `ended` and `event` play the port. */
   output: Parameters<OpenSession>[2];
+  attached: Attached;
   detached: string | null;
   gaveUpWrite: boolean;
+  isProgram: boolean;
+  /** Calls besides input, view and detach: name and arguments. */
+  calls: unknown[][];
+  line: LineState;
+}
+
+function attachedTo(
+  port: string,
+  session: number,
+  views: boolean,
+  writer: string | null,
+): Attached {
+  return {
+    session,
+    port,
+    uuid: `uuid of ${port}`,
+    mode: views ? 'view' : 'write',
+    writer,
+    epoch: 1,
+    offset: 0,
+    state: 'up',
+    why: null,
+    inputCreditBytes: 65_536,
+    lastUsedBy: null,
+    motd: null,
+    idleTimeoutMs: null,
+  };
+}
+
+function lineOf115200(): LineState {
+  return {
+    line: { baud: 115_200, dataBits: 8, parity: 'none', stopBits: 1 },
+    flow: 'none',
+    signals: { dtr: true, rts: true },
+    isBreaking: false,
+  };
 }
 
 export function fakeServices(
@@ -263,5 +424,23 @@ export function aborted(signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     if (signal.aborted) resolve();
     else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
+/** A base with `count` free TCP numbers after it, below those that the kernel gives to clients. */
+export async function freeBase(count = 3): Promise<number> {
+  for (;;) {
+    const base = randomInt(10_000, 32_000);
+    const numbers = Array.from({ length: count + 1 }, (_, n) => base + n);
+    const isFree = await Promise.all(numbers.map(isFreeTcpPort));
+    if (isFree.every(Boolean)) return base;
+  }
+}
+
+function isFreeTcpPort(tcpPort: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once('error', () => resolve(false));
+    probe.listen(tcpPort, '127.0.0.1', () => probe.close(() => resolve(true)));
   });
 }

@@ -8,6 +8,7 @@ function session(): {
   views: number;
   view(): Promise<void>;
   input(): Promise<void>;
+  inputDelivered(): Promise<void>;
   detach(): void;
 } {
   const made = {
@@ -16,6 +17,7 @@ function session(): {
       made.views++;
     },
     input: () => Promise.resolve(),
+    inputDelivered: () => Promise.resolve(),
     detach: () => undefined,
   };
   return made;

@@ -1,15 +1,20 @@
 import assert from 'node:assert/strict';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
+import { readFileSync } from 'node:fs';
+import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { RawFrontend, type NumberedPort } from '../../src/frontends/raw/frontend.ts';
-import { FakePorts, fakeServices, noPenalties } from './fakes.ts';
+import type { RawDoorSettings } from '../../src/core/settings.ts';
+import type { NumberedPort } from '../../src/frontends/numbered-doors.ts';
+import { RawFrontend } from '../../src/frontends/raw/frontend.ts';
+import { TestAuthority } from './certificates.ts';
+import { FakePorts, fakeServices, freeBase, noPenalties, withDirectory } from './fakes.ts';
 
 describe('raw door', () => {
   let ports: FakePorts;
   let services: ReturnType<typeof fakeServices>;
   let frontend: RawFrontend;
   let base: number;
-  let settings: { host: string; base: number; allow: string[]; as: string };
+  let settings: RawDoorSettings;
   const both: NumberedPort[] = [
     { name: 'db1', n: 1 },
     { name: 'db2', n: 2 },
@@ -17,9 +22,17 @@ describe('raw door', () => {
 
   beforeEach(async () => {
     ports = new FakePorts();
-    services = fakeServices({});
+    services = fakeServices({ lab: {}, alice: {}, carol: { from: ['127.0.0.9'] } });
     base = await freeBase();
-    settings = { host: '127.0.0.1', base, allow: ['127.0.0.0/8'], as: 'lab' };
+    settings = {
+      host: '127.0.0.1',
+      base,
+      allow: ['127.0.0.0/8'],
+      auth: 'none',
+      as: 'lab',
+      tls: null,
+      busy: 'view',
+    };
     frontend = new RawFrontend(settings, both, {
       services,
       openSession: ports.open,
@@ -53,7 +66,7 @@ describe('raw door', () => {
         delivery: 'program',
         from: null,
         notices: false,
-        keys: false,
+        keys: null,
       },
     );
     const every = Buffer.from(Array.from({ length: 256 }, (_, i) => i));
@@ -156,6 +169,109 @@ describe('raw door', () => {
     assert.equal((await services.journal.said('raw client refused'))['fault'], 'PORT_UNKNOWN');
   });
 
+  it('sends away a client whose user is gone, or may not come from there', async () => {
+    for (const [as, why] of [
+      ['ghost', 'there is no user ghost'],
+      ['carol', 'carol may not come from 127.0.0.1'],
+    ] as const) {
+      await frontend.update({ ...settings, as }, both);
+      const { socket, gone } = await enter();
+      socket.resume();
+      await gone;
+      assert.ok(services.journal.lines.some((line) => line['why'] === why));
+    }
+    await enter(base + 1, '127.0.0.9');
+    await attached(1);
+    assert.equal(ports.sessions[0]!.request.caller.user, 'carol');
+  });
+
+  it('refuses a second client, lets it view, or lets it take over, as the door says', async () => {
+    ports.busy.add('db1');
+    await frontend.update({ ...settings, busy: 'refuse' }, both);
+    const { socket, gone } = await enter();
+    socket.resume();
+    await gone;
+    const { fault, why } = await services.journal.said('raw client refused');
+    assert.deepEqual({ fault, why }, { fault: 'PORT_BUSY', why: 'eve writes on db1' });
+    for (const [busy, mode] of [
+      ['view', 'view'],
+      ['takeover', 'write'],
+    ] as const) {
+      await frontend.update({ ...settings, busy }, both);
+      const count = ports.sessions.length;
+      await enter();
+      await attached(count + 1);
+      assert.equal(ports.sessions[count]!.attached.mode, mode);
+    }
+  });
+
+  describe('with TLS', () => {
+    async function enterTls(
+      authority: TestAuthority,
+      client: { cert: string; key: string } | null,
+    ) {
+      const socket = connectTls({
+        port: base + 1,
+        host: '127.0.0.1',
+        ca: readFileSync(authority.certificate),
+        ...(client && { cert: readFileSync(client.cert), key: readFileSync(client.key) }),
+      });
+      socket.on('error', () => undefined);
+      const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()));
+      return { socket, gone };
+    }
+
+    it('serves the user its certificate names, byte for byte', () =>
+      withDirectory(async (directory) => {
+        const authority = new TestAuthority(directory);
+        const tls = authority.door();
+        await frontend.update({ ...settings, auth: 'certificate', as: null, tls }, both);
+        const { socket, gone } = await enterTls(authority, authority.issue('alice'));
+        const every = Buffer.from(Array.from({ length: 65_536 }, (_, i) => i));
+        socket.write(every);
+        await ports.until(() => ports.inputs['db1']?.length === every.length);
+        assert.deepEqual(ports.inputs['db1'], every);
+        const session = ports.sessions[0]!;
+        assert.equal(session.request.caller.user, 'alice');
+        session.output.write(every, () => undefined);
+        assert.deepEqual(await bytesOf(socket, every.length), every);
+        socket.end();
+        await ports.until(() => session.gaveUpWrite);
+        session.output.ended('kicked');
+        await gone;
+      }));
+
+    it('sends away who has no good certificate, or one of nobody, and says why', () =>
+      withDirectory(async (directory) => {
+        const authority = new TestAuthority(directory);
+        const tls = authority.door();
+        await frontend.update({ ...settings, auth: 'certificate', as: null, tls }, both);
+        for (const [client, why] of [
+          [null, 'it showed no certificate'],
+          [authority.issue('ghost'), 'there is no user ghost'],
+          [authority.issue('carol'), 'carol may not come from 127.0.0.1'],
+        ] as const) {
+          const { socket, gone } = await enterTls(authority, client);
+          socket.resume();
+          await gone;
+          assert.ok(services.journal.lines.some((line) => line['why'] === why));
+        }
+        assert.equal(ports.sessions.length, 0);
+      }));
+
+    it('gives everybody with a certificate the rights of one, and drops HTTP as ever', () =>
+      withDirectory(async (directory) => {
+        const authority = new TestAuthority(directory);
+        const tls = authority.door();
+        await frontend.update({ ...settings, auth: 'certificate', tls }, both);
+        const { socket, gone } = await enterTls(authority, authority.issue('ghost'));
+        socket.resume().write('GET / HTTP/1.1\r\n\r\n');
+        await gone;
+        assert.equal(ports.sessions[0]?.request.caller.user, 'lab');
+        assert.deepEqual(ports.inputs, {});
+      }));
+  });
+
   it('opens a door whose number was taken once it is free, the others at once', async () => {
     const taker = createServer();
     await new Promise<void>((resolve) => taker.listen(base + 3, '127.0.0.1', resolve));
@@ -180,13 +296,4 @@ function bytesOf(socket: Socket, count: number): Promise<Buffer> {
       if (all.length >= count) resolve(all);
     });
   });
-}
-
-/** A base with three free numbers after it, for all one can know. */
-async function freeBase(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve) => probe.listen(0, '127.0.0.1', resolve));
-  const { port } = probe.address() as AddressInfo;
-  await new Promise((resolve) => probe.close(resolve));
-  return Math.min(port, 65_000);
 }

@@ -1,21 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import ssh2, { type ClientChannel } from 'ssh2';
-import { SshDoor } from './ssh-door.ts';
-
-/** What an attacker needs of ssh2's client: its packets, without its manners. */
-interface PrivateProtocol {
-  session(channel: number, windowBytes: number, packetBytes: number): void;
-  exec(recipient: number, command: string, wantReply: boolean): void;
-  channelData(recipient: number, bytes: Uint8Array): void;
-  channelClose(recipient: number): void;
-  _handlers: Record<string, (...values: never[]) => void>;
-}
-
-type Attacker = ssh2.Client & { _protocol: PrivateProtocol; _sock: Socket };
+import { loginAs, sendPacket, type Attacker } from './ssh-attacker.ts';
+import { heard, SshDoor } from './ssh-door.ts';
 
 describe('ssh door under attack', () => {
   let door: SshDoor;
@@ -27,18 +16,8 @@ describe('ssh door under attack', () => {
   });
 
   async function login(): Promise<Attacker> {
-    const client = new ssh2.Client() as unknown as Attacker;
+    const client = await loginAs(door, 'alice');
     attackers.push(client);
-    client.on('error', () => undefined);
-    await new Promise<void>((resolve) => {
-      client.once('ready', () => resolve());
-      client.connect({
-        host: '127.0.0.1',
-        port: door.frontend.tcpPort!,
-        username: 'alice',
-        privateKey: readFileSync(door.keyFile('alice')),
-      });
-    });
     return client;
   }
 
@@ -57,11 +36,20 @@ describe('ssh door under attack', () => {
 
   for (const packetBytes of [0, 1, 1_023]) {
     it(`cuts a client that opens a channel with packets of ${packetBytes} bytes`, async () => {
+      const other = door.spawn(['-tt', 'alice:db1@127.0.0.1']);
+      await heard(other.stdout, 'attached');
       const attacker = await login();
       const cut = closed(attacker);
       attacker._protocol.session(0, 2_000_000, packetBytes);
+      attacker._protocol.exec(0, 'flood 100000', false);
+      const echo = heard(other.stdout, 'typed meanwhile');
+      other.stdin.write('typed meanwhile');
+      // This is one loop with the server: were it stalled, no timer would come.
+      await new Promise((tick) => setTimeout(tick, 1));
+      await echo;
       await cut;
       await isServed();
+      other.kill('SIGKILL');
     });
   }
 
@@ -85,6 +73,8 @@ describe('ssh door under attack', () => {
     await exec(attacker, 'sink');
     const cut = closed(attacker);
     let sentBytes = 0;
+    let ticks = 0;
+    const timer = setInterval(() => ticks++, 1);
     const chunk = Buffer.alloc(30_000);
     const send = () => {
       for (let i = 0; i < 10 && sentBytes < 50_000_000; i++, sentBytes += chunk.length) {
@@ -95,6 +85,9 @@ describe('ssh door under attack', () => {
     attacker._protocol._handlers['CHANNEL_WINDOW_ADJUST'] = () => undefined;
     send();
     await cut;
+    clearInterval(timer);
+    assert.ok(ticks > 0, 'no timer came meanwhile');
+    assert.ok(sentBytes < 50_000_000, `${sentBytes} bytes`);
     const line = await door.services.journal.said('ssh client cut');
     assert.equal(line['user'], 'alice');
     await isServed();
@@ -191,6 +184,45 @@ describe('ssh door under attack', () => {
     });
     assert.ok(tries === 6 || tries === 7, `${tries} tries`); // the seventh may be under way
     assert.equal(door.services.journal.lines.filter((line) => line['user'] === 'carol').length, 6);
+    await isServed();
+  });
+
+  it('ends only the client that sends anything at all once it is logged in', async () => {
+    const other = door.spawn(['-tt', 'alice:db1@127.0.0.1']);
+    await heard(other.stdout, 'attached');
+    let attacker = await login();
+    const wire = fc.array(
+      fc.tuple(
+        // Mostly messages of the connection protocol (RFC 4254), and a channel that may be open.
+        fc.oneof(fc.integer({ min: 80, max: 100 }), fc.integer({ min: 1, max: 255 })),
+        fc.oneof(fc.constant([0, 0, 0, 0]), fc.constant([])),
+        fc.oneof(
+          fc.uint8Array({ maxLength: 300 }),
+          fc.constantFrom(
+            ...['break', 'window-change', 'subsystem', 'signal', 'session', 'direct-tcpip'].map(
+              (name) => Buffer.concat([Buffer.from([0, 0, 0, name.length]), Buffer.from(name)]),
+            ),
+          ),
+        ),
+        fc.uint8Array({ maxLength: 40 }),
+      ),
+      { minLength: 1, maxLength: 8 },
+    );
+    await fc.assert(
+      fc.asyncProperty(wire, async (packets) => {
+        if (attacker._sock.destroyed) attacker = await login();
+        attacker._protocol.session(0, 2_000_000, 32_768);
+        for (const [type, channel, ...parts] of packets) {
+          if (!attacker._sock.writable) break;
+          sendPacket(attacker, Buffer.concat([Buffer.from([type, ...channel]), ...parts]));
+        }
+        await new Promise(setImmediate);
+      }),
+      { numRuns: 150 },
+    );
+    other.stdin.write('still here');
+    await heard(other.stdout, 'still here');
+    other.kill('SIGKILL');
     await isServed();
   });
 

@@ -1,39 +1,71 @@
 import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { DoorLimits } from '../../src/frontends/door.ts';
 import { SshFrontend } from '../../src/frontends/ssh/frontend.ts';
-import { FakePorts, fakeServices, noPenalties, VERBS } from './fakes.ts';
+import { PortSshFrontend } from '../../src/frontends/ssh/port-frontend.ts';
+import { SshServer } from '../../src/frontends/ssh/server.ts';
+import { FakePorts, fakeServices, noPenalties, VERBS, type FakeUser } from './fakes.ts';
 
-/** An SSH door with fakes behind it, and OpenSSH's client in front of it. */
+export interface SshDoorOptions {
+  banner?: string;
+  /** Of another door. */
+  keysDirectory?: string;
+  users?: Record<string, FakeUser>;
+}
+
+/** SSH doors with fakes behind them, and OpenSSH's client in front of them. */
 export class SshDoor {
   readonly directory = mkdtempSync(join(tmpdir(), 'fairlead-'));
   readonly ports = new FakePorts();
   readonly services;
+  readonly server: SshServer;
   readonly frontend: SshFrontend;
+  /** The door of db1, alias core, once `openPortDoor` was called. */
+  readonly portFrontend: PortSshFrontend;
   readonly #clients: ChildProcessWithoutNullStreams[] = [];
 
   /** Users: alice and bob by key (`alice`, `bob`), carol by password, and eve's key is nobody's. */
-  constructor(limits: Partial<DoorLimits> = {}) {
+  constructor(limits: Partial<DoorLimits> = {}, options: SshDoorOptions = {}) {
     this.services = fakeServices({
       alice: { key: this.#makeKey('alice', 'ed25519') },
       bob: { key: this.#makeKey('bob', 'rsa') },
       carol: { password: 'open sesame' },
+      ...options.users,
     });
     this.#makeKey('eve', 'ed25519');
+    const { journal } = this.services;
+    this.server = new SshServer({
+      services: this.services,
+      openSession: this.ports.open,
+      isVerb: (word) => VERBS.includes(word),
+      timeZone: 'Etc/UTC',
+      keysDirectory: options.keysDirectory ?? this.keysDirectory,
+      banner: options.banner ?? null,
+      ...(limits.retryMs !== undefined && { retryMs: limits.retryMs }),
+    });
+    const deps = { journal, penalties: noPenalties(), limits };
     this.frontend = new SshFrontend(
       { host: '127.0.0.1', tcpPort: 0, allow: [] },
-      {
-        services: this.services,
-        openSession: this.ports.open,
-        isVerb: (word) => VERBS.includes(word),
-        timeZone: 'Etc/UTC',
-        keysDirectory: join(this.directory, 'keys'),
-        penalties: noPenalties(),
-        limits,
-      },
+      this.server,
+      deps,
     );
+    this.portFrontend = new PortSshFrontend(null, [], this.server, deps);
+  }
+
+  get keysDirectory(): string {
+    return join(this.directory, 'keys');
+  }
+
+  /** Opens the door of db1, alias core; returns its TCP port, null: it stays shut. */
+  async openPortDoor(): Promise<number | null> {
+    await this.portFrontend.start();
+    // Base and number make 0: any free one.
+    const settings = { host: '127.0.0.1', base: -1, allow: [] };
+    await this.portFrontend.update(settings, [{ name: 'db1', n: 1, aliases: ['core'] }]);
+    return this.portFrontend.tcpPortOf('db1');
   }
 
   keyFile(name: string): string {
@@ -47,6 +79,7 @@ export class SshDoor {
 
   async stop(): Promise<void> {
     for (const client of this.#clients) client.kill('SIGKILL');
+    await this.portFrontend.stop();
     await this.frontend.stop();
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -54,20 +87,27 @@ export class SshDoor {
   /** Starts OpenSSH's client; `key` empty: password from an askpass program. */
   spawn(
     args: readonly string[],
-    { key = 'alice', password = '', environment = {}, logLevel = 'ERROR' }: RunOptions = {},
+    {
+      key = 'alice',
+      password = '',
+      code = '',
+      environment = {},
+      logLevel = 'ERROR',
+      tcpPort = this.frontend.tcpPort,
+    }: RunOptions = {},
   ) {
     const identity =
       key === ''
         ? ['-o', 'PubkeyAuthentication=no', '-o', 'NumberOfPasswordPrompts=1']
         : ['-i', this.keyFile(key), '-o', 'IdentitiesOnly=yes', '-o', 'BatchMode=yes'];
     const askpass = join(this.directory, 'askpass');
-    writeFileSync(askpass, `#!/bin/sh\nprintf '%s\\n' "$FAKE_PASSWORD"\n`, { mode: 0o700 });
+    writeFileSync(askpass, ASKPASS, { mode: 0o700 });
     const client = spawn(
       'ssh',
       [
         ...['-F', '/dev/null', '-o', 'StrictHostKeyChecking=no', '-o', `LogLevel=${logLevel}`],
         ...['-o', `UserKnownHostsFile=${join(this.directory, 'known_hosts')}`],
-        ...['-o', 'IdentityAgent=none', '-p', String(this.frontend.tcpPort)],
+        ...['-o', 'IdentityAgent=none', '-p', String(tcpPort)],
         ...identity,
         ...args,
       ],
@@ -78,6 +118,7 @@ export class SshDoor {
           SSH_ASKPASS: askpass,
           SSH_ASKPASS_REQUIRE: 'force',
           FAKE_PASSWORD: password,
+          FAKE_CODE: code,
           ...environment,
         },
       },
@@ -113,6 +154,10 @@ export class SshDoor {
 export interface RunOptions {
   key?: string;
   password?: string;
+  /** Answer to a prompt that asks for a code. */
+  code?: string;
+  /** Of another door than that of all ports. */
+  tcpPort?: number | null;
   environment?: Record<string, string>;
   input?: string | Buffer;
   logLevel?: string;
@@ -123,6 +168,10 @@ export interface SshResult {
   stdout: string;
   stderr: string;
 }
+
+const ASKPASS = `#!/bin/sh
+case "$1" in *Code*) printf '%s\\n' "$FAKE_CODE" ;; *) printf '%s\\n' "$FAKE_PASSWORD" ;; esac
+`;
 
 /** Resolves once the stream has said `text`. */
 export function heard(stream: NodeJS.ReadableStream, text: string): Promise<string> {
@@ -137,4 +186,13 @@ export function heard(stream: NodeJS.ReadableStream, text: string): Promise<stri
     stream.on('data', listener);
     stream.once('end', () => reject(new Error(`ended without "${text}": ${all}`)));
   });
+}
+
+/** A TCP port that nobody listens on now. */
+export async function freeTcpPort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
 }

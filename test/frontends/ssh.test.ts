@@ -1,13 +1,16 @@
 import assert from 'node:assert/strict';
-import { rename, chmod } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { heard, SshDoor } from './ssh-door.ts';
+import { freeTcpPort, heard, SshDoor } from './ssh-door.ts';
 
 describe("ssh door and OpenSSH's client", () => {
   let door: SshDoor;
-  before(async () => (door = await new SshDoor().start()));
+  before(async () => {
+    const users = { dora: { password: 'right', code: '123456' } };
+    door = await new SshDoor({}, { users }).start();
+  });
   after(() => door.stop());
 
   const lastRun = () => door.services.verbs.runs.at(-1);
@@ -23,14 +26,16 @@ describe("ssh door and OpenSSH's client", () => {
     }
   });
 
-  it('takes view and force after the port', async () => {
-    await door.run(['-tt', 'alice:db1:view@127.0.0.1'], { input: '.' });
-    assert.deepEqual(lastRun()?.argv, ['attach', 'db1', '--view']);
-    await door.run(['-tt', 'alice+db1+force@127.0.0.1'], { input: '.' });
-    assert.deepEqual(lastRun()?.argv, ['attach', 'db1', '--force']);
+  it('takes options after the port', async () => {
+    await door.run(['-tt', 'alice:db1:view:replay=200@127.0.0.1'], { input: '.' });
+    assert.deepEqual(lastRun()?.argv, ['attach', 'db1', '--view', '--replay', '200']);
+    await door.run(['-tt', 'alice+db1+from=2026-11-20T03:12+force@127.0.0.1'], { input: '.' });
+    assert.deepEqual(lastRun()?.argv.slice(2), ['--from', '2026-11-20T03:12', '--force']);
+    await door.run(['-tt', 'alice:db1:wait@127.0.0.1', 'attach --view'], { input: '.' });
+    assert.deepEqual(lastRun()?.argv, ['attach', 'db1', '--wait', '--view']);
     const result = await door.run(['alice:db1:fast@127.0.0.1']);
     assert.equal(result.code, 2);
-    assert.match(result.stderr, /"view" and "force"/);
+    assert.match(result.stderr, /"fast" is no option.*view, force, wait, replay=LINES/);
   });
 
   it('lets the key name the user where the login name is a port', async () => {
@@ -51,7 +56,9 @@ describe("ssh door and OpenSSH's client", () => {
     assert.match(result.stderr, /not closed/);
   });
 
-  it('shows the ports, and how to reach one, to a user without a port', async () => {
+  it('shows a terminal the menu, and a pipe the ports and how to reach one', async () => {
+    const menu = await door.run(['-tt', 'alice@127.0.0.1']);
+    assert.deepEqual([menu.code, menu.stdout], [0, 'the menu\r\n']);
     const result = await door.run(['alice@127.0.0.1']);
     assert.equal(result.code, 0);
     assert.match(result.stdout, /^db1 up\ndb2 down\n/);
@@ -126,7 +133,7 @@ describe("ssh door and OpenSSH's client", () => {
         delivery: 'program',
         from: null,
         notices: false,
-        keys: false,
+        keys: null,
       },
     );
     await door.ports.until(() => session.gaveUpWrite);
@@ -138,12 +145,50 @@ describe("ssh door and OpenSSH's client", () => {
   });
 
   it('says why -W is refused, and refuses what else there is to ask for', async () => {
-    const unknown = await door.run(['-W', 'nix:1', 'alice@127.0.0.1'], { logLevel: 'INFO' });
-    assert.match(unknown.stderr, /administratively prohibited: no port "nix"/);
-    const sftp = await door.run(['-s', 'alice@127.0.0.1', 'sftp']);
-    assert.notEqual(sftp.code, 0);
+    const refusal = async (target: string) => {
+      const { stderr } = await door.run(['-W', target, 'alice@127.0.0.1'], { logLevel: 'INFO' });
+      assert.match(stderr, /administratively prohibited: /);
+      return stderr;
+    };
+    assert.match(await refusal('nix:1'), /no port "nix"; no address or host can be reached/);
+    assert.match(await refusal('127.0.0.1:22'), /no address or host can be reached/);
+    assert.match(await refusal('[::1]:22'), /not the name of a port; no address or host/);
+    const sessions = door.ports.sessions.length;
+    assert.match(await refusal('../db1:1'), /not the name of a port/);
+    assert.equal(door.ports.sessions.length, sessions);
+    const subsystem = await door.run(['-s', 'alice@127.0.0.1', 'netconf']);
+    assert.notEqual(subsystem.code, 0);
     const forward = ['-o', 'ExitOnForwardFailure=yes', '-R', '0:127.0.0.1:1', 'alice@127.0.0.1'];
     assert.equal((await door.run([...forward, 'both'])).code, 255);
+  });
+
+  it('joins -L to a port by its name', async () => {
+    const tcpPort = await freeTcpPort();
+    const forwarding = [
+      '-N',
+      '-L',
+      `127.0.0.1:${tcpPort}:echo:1`,
+      '-o',
+      'ExitOnForwardFailure=yes',
+    ];
+    const client = door.spawn([...forwarding, '-v', 'alice@127.0.0.1'], { logLevel: 'VERBOSE' });
+    await heard(client.stderr, 'Entering interactive session');
+    for (const text of ['first', 'second']) {
+      const socket = connect(tcpPort, '127.0.0.1');
+      socket.write(text);
+      await heard(socket, text);
+      socket.destroy();
+    }
+    assert.equal(door.ports.sessions.at(-1)?.request.delivery, 'program');
+    client.kill('SIGTERM');
+  });
+
+  it('has sftp as a subsystem, and says of scp -O what to do', async () => {
+    assert.equal((await door.run(['-s', 'alice@127.0.0.1', 'sftp'])).code, 0);
+    await door.services.journal.said('sftp began');
+    const old = await door.run(['alice@127.0.0.1', 'scp -f /db1']);
+    assert.equal(old.code, 2);
+    assert.match(old.stderr, /leave -O out/);
   });
 
   it('survives a new key exchange in the middle of a flood', async () => {
@@ -158,6 +203,37 @@ describe("ssh door and OpenSSH's client", () => {
         const args = ['-o', `PreferredAuthentications=${method}`, 'carol@127.0.0.1', 'both'];
         assert.equal((await door.run(args, options)).stdout, 'out\n');
         assert.equal(door.services.audited.at(-1)?.detail, method);
+      }
+    });
+
+    it('asks for password and code in one go where the user has codes', async () => {
+      const options = { key: '', password: 'right', code: '123456' };
+      const good = await door.run(['dora@127.0.0.1', 'both'], options);
+      assert.equal(good.stdout, 'out\n', good.stderr);
+      assert.equal(door.services.audited.at(-1)?.detail, 'keyboard-interactive');
+      for (const [what, wrong] of Object.entries({
+        'the same code again': options,
+        'a wrong code': { ...options, code: '000000' },
+        'a wrong password': { ...options, password: 'wrong', code: '654321' },
+      })) {
+        const bad = await door.run(['dora@127.0.0.1', 'both'], wrong);
+        assert.equal(bad.code, 255, what);
+        assert.match(bad.stderr, /Permission denied \(publickey,keyboard-interactive\)/, what);
+      }
+      door.services.login.withCode = () => true;
+      const args = ['-o', 'PreferredAuthentications=password', 'dora@127.0.0.1', 'both'];
+      assert.equal((await door.run(args, options)).code, 255, 'a password alone');
+    });
+
+    it('takes RSA keys with SHA-512 and SHA-256, and says so before it is asked', async () => {
+      for (const algorithm of ['rsa-sha2-512', 'rsa-sha2-256']) {
+        const args = ['-v', '-o', `PubkeyAcceptedAlgorithms=${algorithm}`, 'bob@127.0.0.1', 'both'];
+        const result = await door.run(args, { key: 'bob', logLevel: 'DEBUG1' });
+        assert.equal(result.stdout, 'out\n', algorithm);
+        const known = /server-sig-algs=<(.*)>/.exec(result.stderr)?.[1]?.split(',') ?? [];
+        assert.ok(known.includes(algorithm), `${known.join(' ')} lacks ${algorithm}`);
+        assert.ok(known.includes('ecdsa-sha2-nistp521'));
+        assert.ok(!known.includes('ssh-rsa'));
       }
     });
 
@@ -199,25 +275,43 @@ describe("ssh door and OpenSSH's client", () => {
   });
 });
 
-describe('ssh door without its host key', () => {
-  it('stays shut, says so, and opens once the key is back', async () => {
-    const first = new SshDoor();
-    const directory = join(first.directory, 'keys');
-    await first.start();
-    await first.frontend.stop();
-    const path = join(directory, 'ssh_host_rsa_key');
+describe('ssh doors without their host key', () => {
+  it('stay shut, say so once, and open once the key is back', async () => {
+    const first = await new SshDoor().start();
+    const { keysDirectory } = first;
+    const path = join(keysDirectory, 'ssh_host_rsa_key');
     await rename(path, `${path}.away`);
 
-    await first.frontend.start();
-    assert.equal(first.frontend.tcpPort, null);
-    const line = await first.services.journal.said('ssh door stays shut: no usable host keys');
-    assert.match(String(line['why']), /ssh_host_rsa_key is missing.*SHA256:/);
+    const door = await new SshDoor({ retryMs: 20 }, { keysDirectory }).start();
+    assert.equal(await door.openPortDoor(), null);
+    assert.equal(door.frontend.tcpPort, null);
+    const { journal } = door.services;
+    const what = 'ssh door stays shut: no usable host keys';
+    assert.match(String((await journal.said(what))['why']), /ssh_host_rsa_key is missing.*SHA256:/);
 
     await rename(`${path}.away`, path);
-    await chmod(path, 0o600);
-    await first.frontend.update({ host: '127.0.0.1', tcpPort: 0, allow: [] });
-    assert.equal((await first.run(['alice@127.0.0.1', 'both'])).stdout, 'out\n');
+    await journal.said('ssh host keys read');
+    while (door.portFrontend.tcpPortOf('db1') === null) await new Promise(setImmediate);
+    assert.equal((await door.run(['alice@127.0.0.1', 'both'])).stdout, 'out\n');
+    assert.equal(journal.lines.filter(({ message }) => message === what).length, 1);
+    await door.stop();
     await first.stop();
+  });
+});
+
+describe('a banner', () => {
+  it('is shown before login, and is another one after a reload', async () => {
+    const door = await new SshDoor({}, { banner: 'Authorized use only.\nSecond line.' }).start();
+    const shown = async () => {
+      const options = { logLevel: 'INFO' };
+      return (await door.run(['alice@127.0.0.1', 'both'], options)).stderr.replaceAll('\r', '');
+    };
+    assert.match(await shown(), /^Authorized use only\.\nSecond line\.\n(?!\n)/m);
+    door.server.setBanner('Changed.');
+    assert.match(await shown(), /^Changed\.\n/m);
+    door.server.setBanner(null);
+    assert.doesNotMatch(await shown(), /Changed|Authorized/);
+    await door.stop();
   });
 });
 

@@ -124,6 +124,47 @@ describe('libc', () => {
       pair.close();
     });
 
+    it('tells while a slave is open or has left something, for many at once', () => {
+      const pair = openPair();
+      const other = openPair();
+      const masters = [pair.master, other.master];
+      const idle = { isReadable: false, isHungUp: false };
+      assert.deepEqual(libc.poll([]), []);
+      assert.deepEqual(libc.poll(masters), [idle, idle]);
+      writeSync(other.slave, 'last words');
+      closeSync(other.slave);
+      assert.deepEqual(libc.poll(masters), [idle, { isReadable: true, isHungUp: true }]);
+      assert.equal(readSync(other.master, Buffer.alloc(64)), 10);
+      assert.deepEqual(libc.poll(masters), [idle, { isReadable: false, isHungUp: true }]);
+      const again = openSync(other.slavePath, constants.O_RDWR | constants.O_NOCTTY);
+      assert.deepEqual(libc.poll(masters), [idle, idle]);
+      closeSync(again);
+      closeSync(other.master);
+      pair.close();
+    });
+
+    it('copies a descriptor that outlives the first', () => {
+      const pair = openPair();
+      const copy = libc.duplicate(pair.master);
+      closeSync(pair.master);
+      writeSync(pair.slave, 'still joined');
+      assert.equal(readSync(copy, Buffer.alloc(64)), 12);
+      closeSync(pair.slave);
+      closeSync(copy);
+      assert.throws(() => libc.duplicate(-1), { code: 'EBADF' });
+    });
+
+    it('sees from the master what a program sets on the slave', async () => {
+      const pair = openPair();
+      const line = { baud: 19_200, dataBits: 8, parity: 'none', stopBits: 2 };
+      for (const flow of ['rtscts', 'xonxoff', 'none']) {
+        await libc.setLine(pair.slave, line, flow);
+        assert.equal(libc.getFlow(pair.master), flow);
+        assert.deepEqual(libc.getLine(pair.master), line);
+      }
+      pair.close();
+    });
+
     it('throws away what waits in the input queue', async () => {
       const pair = openPair();
       writeSync(pair.master, 'unread');
@@ -183,6 +224,7 @@ describe('libc', () => {
       await assert.rejects(libc.setSignals(pair.slave, { dtr: true, rts: false }), {
         code: 'ENOTTY',
       });
+      await assert.rejects(libc.getSignals(pair.slave), { code: 'ENOTTY' });
       pair.close();
     });
 

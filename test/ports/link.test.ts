@@ -5,7 +5,15 @@ import type { AttachRequest, PortAccess } from '../../src/core/attach.ts';
 import { connectPortAccess } from '../../src/ports/link-client.ts';
 import { servePortAccess } from '../../src/ports/link.ts';
 import type { ServedLink } from '../../src/ports/link.ts';
-import { FakeTimers, Watcher, World, callerOf, settle } from './support.ts';
+import {
+  FakeTimers,
+  Watcher,
+  World,
+  callerOf,
+  portSettings,
+  registered,
+  settle,
+} from './support.ts';
 
 /** A world whose ports are reached across a MessagePort. */
 async function linked(run: (link: Linked) => Promise<void>): Promise<void> {
@@ -81,13 +89,79 @@ describe('a link', () => {
       assert.equal(alice.of('writer')[0]!.by, 'bob');
       assert.equal((await access.ports(callerOf('x')))[0]!.writer, 'bob');
       assert.equal((await access.who(callerOf('x'))).length, 2);
-      assert.equal(await access.message(callerOf('x'), null, 'hi'), 2);
-      await bob.session.view!();
+      assert.equal(await access.message(callerOf('x'), 'all', 'hi'), 2);
+      await bob.session.view();
       await access.kick(callerOf('x'), bob.session.attached.session);
       await access.send(callerOf('alice'), 'db1', Buffer.from('!'));
       await settle();
       assert.equal(bob.of('ended').length, 1);
       assert.equal(world.backend.writtenText, 'uptime\r!');
+    }));
+
+  it('carries what is asked of the line', () =>
+    linked(async ({ world, access, attach }) => {
+      const alice = callerOf('alice');
+      world.backend.signalsAreSupported = true;
+      world.backend.seen = { cts: true };
+      const { session } = await attach('alice', { creditBytes: 8_192 });
+      await session.setBreak(true);
+      assert.equal((await session.lineState()).isBreaking, true);
+      await session.setBreak(false);
+      await session.purge('both');
+      assert.deepEqual(world.backend.held, [true, false]);
+      assert.deepEqual(world.backend.purged, ['both']);
+      assert.deepEqual((await session.lineState()).signals, { cts: true });
+      await access.setSignals(alice, 'db1', { rts: false });
+      assert.deepEqual(world.backend.driven, [{ rts: false }]);
+      await access.note(alice, 'db1', 'swapped the fan');
+      await access.run(alice, 'db1', {
+        label: 'hi',
+        steps: [{ do: 'send', bytes: Buffer.from('hi') }],
+      });
+      assert.equal(world.backend.writtenText, 'hi');
+      await access.setLogging(alice, 'db1', false);
+      await access.hold(alice, 'db1', true);
+      const details = await access.inspect(alice, 'db1');
+      assert.equal(details.isHeld, true);
+      assert.equal(details.isLogging, false);
+      await access.hold(alice, 'db1', false);
+    }));
+
+  it('gives a sequence and a power command the time they take', () =>
+    linked(async ({ world, access, timers }) => {
+      const alice = callerOf('alice');
+      await world.rack.apply(
+        [portSettings('db1', { power: { on: ['pdu'], off: null, cycle: null, status: null } })],
+        [registered('db1')],
+      );
+      let finish!: () => void;
+      const finished = new Promise<void>((resolve) => (finish = resolve));
+      world.runCommand = () => finished.then(() => ({ status: 0, output: 'on' }));
+      const power = access.power(alice, 'db1', 'on', false);
+      const steps = [{ do: 'wait', durationMs: 50_000 }] as const;
+      const run = access.run(alice, 'db1', { label: 'x', steps });
+      await settle();
+      await timers.advance(55_000);
+      await world.timers.advance(55_000);
+      finish();
+      assert.equal(await power, 'on');
+      await run;
+    }));
+
+  it('turns a session into that of a program', () =>
+    linked(async ({ world, attach }) => {
+      const lab = await attach('lab', { creditBytes: 8_192 });
+      lab.session.becomeProgram();
+      await settle();
+      for (let i = 0; i < 3; i++) world.backend.say('x'.repeat(4_096));
+      await settle();
+      assert.match(lab.of('ended')[0]!.why, /TOO_SLOW/);
+      lab.session.becomeProgram();
+      await lab.session.setBreak(true);
+      await lab.session.purge('rx');
+      await assert.rejects(lab.session.lineState(), { code: 'SESSION_UNKNOWN' });
+      await settle();
+      assert.deepEqual(world.backend.held, []);
     }));
 
   it('carries faults with their codes', () =>

@@ -261,7 +261,7 @@ describe('sessions of a port', () => {
     ]);
     bob.session.detach('left');
     assert.equal(carol.of('writer')[1]!.you, true);
-    await carol.session.view!();
+    await carol.session.view();
     assert.equal(alice.of('writer').at(-1)!.you, true);
     assert.deepEqual(
       world.spool.of('took-over').map(({ session, from }) => [session, from]),
@@ -289,6 +289,46 @@ describe('sessions of a port', () => {
     assert.equal(world.backend.writtenText, 'ab');
     await world.rack.apply([portSettings('db1')], [registered('db1')]);
     assert.equal(bob.of('writer').at(-1)!.you, false);
+  });
+
+  it('stay away, if they want it so, while somebody writes', async () => {
+    const world = await new World().start();
+    const alone = await world.attach('lab', { mode: 'write-or-leave' });
+    assert.equal(alone.session.attached.mode, 'write');
+    alone.session.detach('left');
+    await world.attach('carol', { mode: 'view' });
+    const alice = await world.attach('alice');
+    await assert.rejects(world.attach('lab', { mode: 'write-or-leave' }), {
+      code: 'PORT_BUSY',
+      message: 'alice writes on db1',
+    });
+    assert.equal((await world.rack.who(callerOf('alice'))).length, 2);
+    alice.session.detach('left');
+    assert.equal((await world.attach('lab', { mode: 'write-or-leave' })).of('writer').length, 0);
+    const many = await new World().start([portSettings('db1', { writers: 'many' })]);
+    await many.attach('alice');
+    const second = await many.attach('lab', { mode: 'write-or-leave' });
+    assert.equal(second.session.attached.mode, 'write');
+  });
+
+  it('become those of programs, which do not skip', async () => {
+    const world = await new World().start();
+    const lab = await world.attach('lab', { creditBytes: 10_000 });
+    world.backend.say('x'.repeat(4_000));
+    lab.session.becomeProgram();
+    world.backend.say('x'.repeat(4_000));
+    assert.equal(lab.text.length, 8_000);
+    world.backend.say('x'.repeat(4_000));
+    assert.match(lab.of('ended')[0]!.why, /TOO_SLOW/);
+  });
+
+  it('are told what people are to be told, and how long they may be idle', async () => {
+    const motd = 'maintenance on Friday\nask bob';
+    const world = await new World().start([portSettings('db1', { motd, idleTimeoutMs: 900_000 })]);
+    const { attached } = (await world.attach('alice')).session;
+    assert.equal(attached.motd, motd);
+    assert.equal(attached.idleTimeoutMs, 900_000);
+    assert.equal((await world.rack.inspect(callerOf('alice'), 'db1')).motd, motd);
   });
 
   it('view without the right to write, and nothing without the right to view', async () => {
@@ -493,5 +533,143 @@ describe('input of a port', () => {
     await world.timers.advance(300);
     assert.equal((await status()).line, '115200 8N1');
     assert.equal((await status()).differs, false);
+  });
+});
+
+describe('what is refused', () => {
+  const audited = (world: World): string[] =>
+    world.audit
+      .filter(({ action }) => action === 'denied')
+      .map(({ user, port, detail }) => `${user} ${port} ${detail}`);
+
+  it('is audited, with the right that is missing', async () => {
+    const world = await new World().start();
+    world.authorizer.deny('eve', 'view', 'write', 'break', 'control', 'admin');
+    const eve = callerOf('eve');
+    const line = { baud: 9_600, dataBits: 8, parity: 'none', stopBits: 1 } as const;
+    const { rack } = world;
+    const attempts: [() => Promise<unknown>, string][] = [
+      [() => world.attach('eve'), 'attach: right "view" is missing'],
+      [() => rack.send(eve, 'db1', Buffer.from('x')), 'send: right "write" is missing'],
+      [() => rack.sendBreak(eve, 'db1', 300), 'break: right "break" is missing'],
+      [() => rack.setLine(eve, 'db1', line, null), 'line: right "control" is missing'],
+      [() => rack.setSignals(eve, 'db1', { dtr: true }), 'signals: right "control" is missing'],
+      [() => rack.inspect(eve, 'db1'), 'inspect: right "view" is missing'],
+      [
+        () => rack.run(eve, 'db1', { task: '0', isConfirmed: true }),
+        'run: right "break" is missing',
+      ],
+      [() => rack.power(eve, 'db1', 'off', true), 'power: right "control" is missing'],
+      [() => rack.hold(eve, 'db1', true), 'hold: right "control" is missing'],
+      [() => rack.setLogging(eve, 'db1', false), 'logging: right "admin" is missing'],
+      [() => rack.note(eve, 'db1', 'hm'), 'note: right "write" is missing'],
+      [() => rack.message(eve, { port: 'db1' }, 'hi'), 'message: right "view" is missing'],
+    ];
+    for (const [attempt] of attempts) await assert.rejects(attempt(), { code: 'DENIED' });
+    assert.deepEqual(
+      audited(world),
+      attempts.map(([, detail]) => `eve db1 ${detail}`),
+    );
+    assert.deepEqual(
+      world.spool.bodies().map(({ kind }) => kind),
+      ['up'],
+    );
+  });
+
+  it('fills no audit: one row in 10 s for a user, port and action', async () => {
+    const world = await new World().start([portSettings('db1'), portSettings('db2')]);
+    world.authorizer.deny('eve', 'view');
+    world.authorizer.deny('mallory', 'view');
+    for (let i = 0; i < 100; i++) {
+      await assert.rejects(world.attach('eve'), { code: 'DENIED' });
+      await assert.rejects(world.attach('mallory'), { code: 'DENIED' });
+    }
+    assert.equal(audited(world).length, 2);
+    await assert.rejects(world.attach('eve', { port: 'db2' }), { code: 'DENIED' });
+    await assert.rejects(world.rack.inspect(callerOf('eve'), 'db1'), { code: 'DENIED' });
+    assert.equal(audited(world).length, 4);
+    await world.timers.advance(10_000);
+    await assert.rejects(world.attach('eve'), { code: 'DENIED' });
+    assert.equal(audited(world).length, 5);
+  });
+});
+
+describe('logging of a port', () => {
+  it('can be turned off: sessions see everything, the log counts it', async () => {
+    const world = await new World().start();
+    const bob = await world.attach('bob');
+    world.backend.say('one ');
+    await world.rack.setLogging(callerOf('alice'), 'db1', false);
+    await world.rack.setLogging(callerOf('carol'), 'db1', false);
+    world.backend.say('two ');
+    world.backend.sink.rx(Buffer.from('three '));
+    const inspect = () => world.rack.inspect(callerOf('bob'), 'db1');
+    assert.equal((await inspect()).isLogging, false);
+    await world.rack.setLogging(callerOf('alice'), 'db1', true);
+    world.backend.say('four');
+    assert.equal((await inspect()).isLogging, true);
+    assert.equal(bob.text, 'one two three four');
+    const logged = world.spool.of('rx').map(({ bytes }) => Buffer.from(bytes).toString());
+    assert.deepEqual(logged, ['one ', 'four']);
+    assert.deepEqual(world.spool.of('gap'), [
+      {
+        kind: 'gap',
+        from: 4,
+        to: 14,
+        count: 10,
+        reason: 'logging turned off by alice',
+        seqs: 1,
+      },
+    ]);
+    assert.equal((await inspect()).status.offset, 18);
+    assert.deepEqual(
+      bob.of('message').map(({ from, text }) => [from, text]),
+      [
+        ['fairlead', 'logging turned off by alice'],
+        ['fairlead', 'logging turned on by alice'],
+      ],
+    );
+    assert.deepEqual(
+      world.audit.filter(({ action }) => action === 'logging').map(({ detail }) => detail),
+      ['off', 'on'],
+    );
+  });
+
+  it('keeps echoed input out of the log while it is off', async () => {
+    const world = await new World().start();
+    const alice = await world.attach('alice');
+    world.backend.echo = (bytes) => world.backend.say(bytes);
+    await world.rack.setLogging(callerOf('alice'), 'db1', false);
+    alice.type('id\r');
+    await world.timers.advance(5_000);
+    assert.deepEqual(world.spool.of('tx-text'), []);
+    assert.equal(world.spool.of('tx')[0]!.count, 3);
+    await world.rack.setLogging(callerOf('alice'), 'db1', true);
+    alice.type('id\r');
+    await world.timers.advance(5_000);
+    assert.equal(world.spool.of('tx-text').length, 1);
+  });
+
+  it('accounts for what it did not log when the port is closed', async () => {
+    const world = await new World().start();
+    await world.rack.setLogging(callerOf('alice'), 'db1', false);
+    world.backend.say('last words');
+    await world.rack.stop();
+    const kinds = world.spool.bodies().map(({ kind }) => kind);
+    assert.deepEqual(kinds, ['up', 'mark', 'gap', 'down']);
+  });
+
+  it('takes notes', async () => {
+    const world = await new World().start();
+    await world.rack.note(callerOf('alice'), 'db1', 'swapped the fan');
+    await world.rack.note(callerOf('alice'), 'db1', 'x'.repeat(100_000));
+    const [note, long] = world.spool.of('mark');
+    assert.equal(note!.text, 'note by alice: swapped the fan');
+    assert.ok(long!.text.length < 1_100);
+    assert.deepEqual(
+      world.audit.map(({ action }) => action),
+      ['note', 'note'],
+    );
+    await assert.rejects(world.rack.note(callerOf('alice'), 'db1', ' '), { code: 'USAGE' });
   });
 });

@@ -23,12 +23,31 @@ describe('rack', () => {
     await assert.rejects(attachTo(''), { code: 'PORT_UNKNOWN' });
   });
 
+  it('quotes little of a name that no port can have, and nothing a terminal obeys', async () => {
+    const world = await new World().start();
+    for (const name of ['\x1b[2J', '../../etc', 'x'.repeat(65_536), 'db1\n', '\u202edb1']) {
+      await assert.rejects(world.attach('alice', { port: name }), (error: Fault) => {
+        assert.equal(error.code, 'PORT_UNKNOWN');
+        assert.match(error.message, /^[\x20-\x7e]{1,200}$/);
+        return true;
+      });
+    }
+    await assert.rejects(world.attach('alice', { port: '../../etc' }), /no port "\.\.\/\.\.\/etc"/);
+    await assert.rejects(world.attach('alice', { port: 'x'.repeat(65) }), /"x{64}\.\.\."/);
+  });
+
   it('says messages, kicks, and lists who is on', async () => {
     const world = await new World().start([portSettings('db1'), portSettings('db2')]);
     const bob = await world.attach('bob');
     const carol = await world.attach('carol', { port: 'db2' });
-    assert.equal(await world.rack.message(alice, 'db1', 'reboot in 5'), 1);
-    assert.equal(await world.rack.message(alice, null, 'all'), 2);
+    assert.equal(await world.rack.message(alice, { port: 'db1' }, 'reboot in 5'), 1);
+    assert.equal(await world.rack.message(alice, 'all', 'all'), 2);
+    assert.equal(await world.rack.message(alice, { session: 2 }, 'only you'), 1);
+    assert.equal(carol.of('message').at(-1)!.text, 'only you');
+    assert.equal(bob.of('message').at(-1)!.text, 'all');
+    await assert.rejects(world.rack.message(alice, { session: 9 }, 'x'), {
+      code: 'SESSION_UNKNOWN',
+    });
     assert.deepEqual(bob.of('message')[0], { kind: 'message', from: 'alice', text: 'reboot in 5' });
     assert.deepEqual(
       (await world.rack.who(alice)).map(({ session, user, port }) => [session, user, port]),

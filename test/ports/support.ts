@@ -4,11 +4,13 @@ import type { Backend, BackendOpener, BackendSink } from '../../src/core/backend
 import type { Journal } from '../../src/core/clock.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { LineSettings } from '../../src/core/line-settings.ts';
-import type { RecordBody, RecordKind } from '../../src/core/record.ts';
+import type { RecordBody, RecordKind, SignalStates } from '../../src/core/record.ts';
+import { offsetsOf } from '../../src/core/record.ts';
 import type { PortSettings } from '../../src/core/settings.ts';
 import type { PortPosition, Spool, SpoolPort } from '../../src/core/spool.ts';
 import type { AuditRow, RegisteredPort } from '../../src/core/store.ts';
 import type { Authorizer, Caller, Right } from '../../src/core/user.ts';
+import type { RunCommand } from '../../src/ports/power-outlet.ts';
 import { Rack } from '../../src/ports/rack.ts';
 import type { Timers } from '../../src/ports/timers.ts';
 
@@ -84,8 +86,9 @@ export class FakeSpool implements Spool {
         memory.fill(0xee);
         assert.ok(payload.length <= 16_280, 'fits a block');
         nextSeq++;
-        if (kind === 'rx') nextOffset += payload.length;
-        records.push({ epoch, kind, seq, offset, atUs, payload: payload.slice() });
+        const record = { epoch, kind, seq, offset, atUs, payload: payload.slice() };
+        nextOffset += offsetsOf(bodyOf(record));
+        records.push(record);
       },
       readInto(seq, offset, nowUs, read) {
         check(seq, offset);
@@ -154,7 +157,15 @@ export class FakeBackend implements Backend {
   alive = true;
   isClosed = false;
   breaks: number[] = [];
+  /** Each `setBreak`, each `purge`. */
+  readonly held: boolean[] = [];
+  readonly purged: string[] = [];
+  readonly driven: { dtr?: boolean; rts?: boolean }[] = [];
   lineIsSupported = true;
+  signalsAreSupported = false;
+  /** What the driver tells of the signals. */
+  seen: SignalStates = {};
+  signalsAsked = 0;
   readonly sink: BackendSink;
 
   constructor(sink: BackendSink) {
@@ -197,8 +208,22 @@ export class FakeBackend implements Backend {
     this.lines.push(line);
   }
 
-  async setSignals(): Promise<void> {
-    throw new Fault('PORT_UNSUPPORTED', 'no signals');
+  async setSignals(signals: { dtr?: boolean; rts?: boolean }): Promise<void> {
+    if (!this.signalsAreSupported) throw new Fault('PORT_UNSUPPORTED', 'no signals');
+    this.driven.push(signals);
+  }
+
+  async setBreak(isOn: boolean): Promise<void> {
+    this.held.push(isOn);
+  }
+
+  async purge(queue: 'rx' | 'tx' | 'both'): Promise<void> {
+    this.purged.push(queue);
+  }
+
+  async signals(): Promise<SignalStates> {
+    this.signalsAsked++;
+    return this.seen;
   }
 
   async sendBreak(durationMs: number): Promise<void> {
@@ -271,6 +296,15 @@ export function portSettings(name: string, more: Partial<PortSettings> = {}): Po
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    restoreLine: false,
+    onOpen: [],
+    onDetach: [],
+    idle: null,
+    idleTimeoutMs: null,
+    motd: null,
+    tasks: [],
+    power: null,
+    expose: null,
     ...more,
   };
 }
@@ -338,6 +372,11 @@ export class World {
   readonly authorizer = new FakeAuthorizer();
   readonly journal = new FakeJournal();
   readonly audit: AuditRow[] = [];
+  /** Wall time is set by so much. */
+  clockStepUs = 0;
+  /** Commands of power outlets that ran. */
+  readonly commands: (readonly string[])[] = [];
+  runCommand: RunCommand = async () => ({ status: 0, output: '' });
   readonly openers = new Map<string, FakeOpener>();
   /** Every opener made, the latest of a name in `openers`. */
   makeOpener = (settings: PortSettings): FakeOpener => {
@@ -349,11 +388,15 @@ export class World {
     spool: this.spool,
     makeOpener: (settings) => this.makeOpener(settings),
     authorizer: this.authorizer,
-    clock: { nowUs: () => this.timers.nowMs() * 1_000 },
+    clock: { nowUs: () => this.timers.nowMs() * 1_000 + this.clockStepUs },
     journal: this.journal,
     audit: (row) => this.audit.push(row),
     encodeBody,
     nextSession: 1,
+    runCommand: (argv, timeoutMs) => {
+      this.commands.push(argv);
+      return this.runCommand(argv, timeoutMs);
+    },
     timers: this.timers,
   });
 

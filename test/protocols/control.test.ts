@@ -27,17 +27,38 @@ const frame: fc.Arbitrary<ControlFrame> = fc.oneof(
     })
     .map((hello): ControlFrame => ({ kind: 'hello', hello: { ...hello } })),
   fc
-    .record({ kind: fc.constantFrom('stdin', 'stdout', 'stderr'), bytes })
+    .record({
+      kind: fc.constantFrom('stdin', 'stdout', 'stderr', 'pipe-input', 'pipe-output'),
+      bytes,
+    })
     .map((value) => ({ ...value }) as ControlFrame),
   fc
-    .constantFrom('stdin-end' as const, 'interrupt' as const)
+    .constantFrom(
+      'stdin-end' as const,
+      'interrupt' as const,
+      'suspend' as const,
+      'resumed' as const,
+      'pipe-end' as const,
+      'pipe-stop' as const,
+    )
     .map((kind): ControlFrame => ({ kind })),
   fc.record({ columns: u16, rows: u16 }).map((size): ControlFrame => ({ kind: 'resize', ...size })),
   fc
-    .record({ kind: fc.constantFrom('input-credit', 'output-credit'), bytes: credit })
+    .record({
+      kind: fc.constantFrom('input-credit', 'output-credit', 'pipe-credit'),
+      bytes: credit,
+    })
     .map((value) => ({ ...value }) as ControlFrame),
   fc.boolean().map((on): ControlFrame => ({ kind: 'raw-mode', on })),
-  fc.integer({ min: 0, max: 255 }).map((code): ControlFrame => ({ kind: 'exit', code })),
+  fc
+    .record({
+      kind: fc.constantFrom('exit', 'pipe-exit'),
+      code: fc.integer({ min: 0, max: 255 }),
+    })
+    .map((value) => ({ ...value }) as ControlFrame),
+  fc
+    .string({ unit: 'grapheme', maxLength: 50 })
+    .map((command): ControlFrame => ({ kind: 'pipe-open', command })),
 );
 
 /** Bytes that are often a frame's head, so that decoding gets past the first byte. */

@@ -1,13 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import {
-  EscapeKeys,
-  SESSION_KEYS,
-  escapeHelp,
-  stepEscape,
-} from '../../src/sessions/escape-keys.ts';
+import { DEFAULT_ESCAPE as PREFIX } from '../../src/core/user.ts';
+import { EscapeKeys, escapeHelp, stepEscape } from '../../src/sessions/escape-keys.ts';
 import type { EscapeTable } from '../../src/sessions/escape-keys.ts';
+import { SESSION_KEYS } from '../../src/sessions/session-keys.ts';
 import { FakeTimers } from '../ports/support.ts';
 
 const TABLE: EscapeTable<string> = {
@@ -20,7 +17,7 @@ function play(table: EscapeTable<string>, ...chunks: string[]): string {
   let held: readonly number[] = [];
   let log = '';
   for (const chunk of chunks) {
-    const step = stepEscape(table, held, Uint8Array.from(Buffer.from(chunk, 'latin1')));
+    const step = stepEscape(table, PREFIX, held, Uint8Array.from(Buffer.from(chunk, 'latin1')));
     held = step.held;
     if (step.pass) log += Buffer.from(step.pass).toString('latin1');
     if (step.action) log += `<${step.action}>`;
@@ -64,7 +61,7 @@ describe('escape keys', () => {
     fc.assert(
       fc.property(fc.array(bytes), (chunks) => {
         for (const chunk of chunks) {
-          const step = stepEscape(TABLE, [], chunk);
+          const step = stepEscape(TABLE, PREFIX, [], chunk);
           assert.deepEqual(step.pass ?? new Uint8Array(0), chunk);
           assert.deepEqual(step.held, []);
         }
@@ -81,7 +78,7 @@ describe('escape keys', () => {
         let held: readonly number[] = [];
         let count = 0;
         for (const chunk of chunks) {
-          const step = stepEscape(TABLE, held, Buffer.from(chunk, 'latin1'));
+          const step = stepEscape(TABLE, PREFIX, held, Buffer.from(chunk, 'latin1'));
           const used = held.length + chunk.length - (step.pass?.length ?? 0) - step.held.length;
           assert.ok(used === 0 || step.action !== null || step.unknown !== null);
           assert.ok(used >= 0 && used <= 4);
@@ -96,7 +93,7 @@ describe('escape keys', () => {
   it('hand a lone ^E on after 500 ms', async () => {
     const timers = new FakeTimers();
     const passed: string[] = [];
-    const keys = new EscapeKeys(TABLE, timers, (bytes) =>
+    const keys = new EscapeKeys(TABLE, PREFIX, timers, (bytes) =>
       passed.push(Buffer.from(bytes).toString()),
     );
     keys.step(Uint8Array.of(5));
@@ -112,8 +109,44 @@ describe('escape keys', () => {
     assert.equal(passed.length, 1);
   });
 
+  it('begin with what was chosen', async () => {
+    const timers = new FakeTimers();
+    const passed: string[] = [];
+    const keys = new EscapeKeys(TABLE, [0x01, 0x1d], timers, (bytes) =>
+      passed.push(Buffer.from(bytes).toString()),
+    );
+    assert.equal(keys.step(Buffer.from('\x01\x1d.')).action, 'leave');
+    assert.equal(keys.step(Buffer.from('\x05c.')).pass?.length, 3);
+    assert.equal(keys.step(Uint8Array.of(1)).pass, null);
+    await timers.advance(500);
+    assert.deepEqual(passed, ['\x01']);
+    keys.step(Uint8Array.of(1));
+    assert.deepEqual([...keys.end()], [1]);
+    await timers.advance(500);
+    assert.equal(passed.length, 1);
+  });
+
   it('list themselves', () => {
-    assert.deepEqual(escapeHelp(TABLE), ['^Ec.  leave', '^Ecl0  send it']);
-    assert.ok(escapeHelp(SESSION_KEYS).length >= 5);
+    assert.deepEqual(escapeHelp(TABLE, PREFIX), ['^Ec.  leave', '^Ecl0  send it']);
+    assert.deepEqual(escapeHelp(TABLE, [0x1d, 0x7f]), ['^]^?.  leave', '^]^?l0  send it']);
+    const help = escapeHelp(SESSION_KEYS, PREFIX);
+    // conserver's set, in the order of its manual's keys.
+    for (const key of '.,?,a,f,s,w,u,r,p,^R,l0,l?,;,o,i,d,x,b,m,|,!,e,z,\\ooo,L'.split(',')) {
+      assert.equal(help.filter((line) => line.startsWith(`^Ec${key}  `)).length, 1, key);
+    }
+    assert.ok(help.length < 40);
+  });
+
+  it('send a character by its octal code, and the entries of the break list', () => {
+    const actions = (keys: string): unknown =>
+      stepEscape(SESSION_KEYS, PREFIX, [], Buffer.from(`\x05c${keys}`, 'latin1')).action;
+    for (let byte = 0; byte < 256; byte++) {
+      const code = byte.toString(8).padStart(3, '0');
+      assert.deepEqual(actions(`\\${code}`), { do: 'type', byte });
+    }
+    assert.equal(actions('\\400'), null);
+    for (const key of '0123456789abcdefghijklmnopqrstuvwxyz') {
+      assert.deepEqual(actions(`l${key}`), { do: 'break-list', key });
+    }
   });
 });

@@ -69,7 +69,7 @@ describe('a session', () => {
       'the port is down: unplugged',
       'the port is up again',
     ]);
-    await world.rack.message(callerOf('carol'), 'db1', 'hi \x1b]0;evil\x07\r\nthere');
+    await world.rack.message(callerOf('carol'), { port: 'db1' }, 'hi \x1b]0;evil\x07\r\nthere');
     assert.equal(alice.notices.at(-1), 'message from carol: hi  ]0;evil there');
     await world.rack.kick(callerOf('carol'), alice.session.attached.session);
     assert.equal(alice.notices.at(-1), 'ended: kicked by carol');
@@ -78,7 +78,7 @@ describe('a session', () => {
 
   it('writes nothing of its own for programs', async () => {
     const { world, open } = await start();
-    const client = await open({ delivery: 'program', notices: false, keys: false });
+    const client = await open({ delivery: 'program', notices: false, keys: null });
     await settle();
     await client.type('\x05c.');
     world.backend.say('\x05');
@@ -121,7 +121,7 @@ describe('a session', () => {
     client.isStalled = true;
     for (let i = 0; i < 100; i++) world.backend.say('x'.repeat(10_000));
     for (let i = 0; i < 2_000; i++)
-      await world.rack.message(callerOf('bob'), 'db1', 'are you there');
+      await world.rack.message(callerOf('bob'), { port: 'db1' }, 'are you there');
     assert.ok(client.outstandingBytesMax < PERSON_CREDIT_BYTES + 16_384);
     client.goOn();
     const skipped = client.notices.find((line) => line.startsWith('skipped'))!;

@@ -8,9 +8,15 @@ import type {
 } from '../../src/core/log-reader.ts';
 import { offsetsOf } from '../../src/core/record.ts';
 import type { LogRecord } from '../../src/core/record.ts';
+import { DEFAULT_ESCAPE } from '../../src/core/user.ts';
 import type { Caller } from '../../src/core/user.ts';
 import { openSession } from '../../src/sessions/session.ts';
-import type { Session, SessionOptions, SessionServices } from '../../src/sessions/session.ts';
+import type {
+  LineEvent,
+  Session,
+  SessionOptions,
+  SessionServices,
+} from '../../src/sessions/session.ts';
 import { bodyOf, callerOf } from '../ports/support.ts';
 import type { FakeSpool, FakeTimers } from '../ports/support.ts';
 
@@ -77,6 +83,15 @@ export class FakeLog implements LogReader {
         return cursorOf(
           records.find((record) => record.epoch === epoch && endOf(record) > place.offset),
         );
+      }
+      case 'last-lines': {
+        let left = place.lines;
+        const at = records.findLastIndex(
+          (record) =>
+            record.kind === 'rx' &&
+            (left -= Buffer.from(record.bytes).toString().split('\n').length - 1) < 0,
+        );
+        return cursorOf(records[at + 1] ?? last);
       }
       case 'last-bytes': {
         const offset = Math.max(0, endOf(last) - place.bytes);
@@ -152,6 +167,7 @@ export class Client {
   outstandingBytesMax = 0;
   endedWhy: string | null = null;
   isStalled = false;
+  readonly events: LineEvent[] = [];
   #pending: (() => void)[] = [];
 
   async open(services: SessionServices, more: Partial<SessionOptions> = {}): Promise<this> {
@@ -162,7 +178,7 @@ export class Client {
       delivery: 'person',
       from: null,
       notices: true,
-      keys: true,
+      keys: DEFAULT_ESCAPE,
       ...more,
     };
     this.session = await openSession(services, options, {
@@ -180,6 +196,7 @@ export class Client {
       ended: (why) => {
         this.endedWhy = why;
       },
+      event: (event) => this.events.push(event),
     });
     return this;
   }
@@ -196,6 +213,19 @@ export class Client {
   /** Bytes of the device. */
   get text(): string {
     return Buffer.concat(this.chunks.filter((chunk) => !isNotice(chunk))).toString('latin1');
+  }
+
+  /** All that was written. */
+  get all(): string {
+    return Buffer.concat(this.chunks).toString('latin1');
+  }
+
+  /** Resolves when what was written fits. */
+  async until(pattern: RegExp): Promise<void> {
+    for (let turn = 0; !pattern.test(this.all); turn++) {
+      if (turn > 10_000) throw new Error(`${pattern} is not in ${JSON.stringify(this.all)}`);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
   }
 
   /** Lines of Fairlead's own, without their frame. */

@@ -5,6 +5,7 @@ import { afterEach, describe, it } from 'node:test';
 import SQLite from 'better-sqlite3';
 import type { LogRecord } from '../../src/core/record.ts';
 import type { AuditRow } from '../../src/core/store.ts';
+import type { User } from '../../src/core/user.ts';
 import { Audit } from '../../src/store/audit.ts';
 import { openLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 import { verifyLog, type VerifyResult } from '../../src/store/verify.ts';
@@ -402,14 +403,17 @@ describe('store', () => {
   it('keeps users and answers with all of them', () => {
     const rig = newRig();
     rig.start([]);
-    const put = {
+    const put: User = {
       name: 'carol',
       role: 'view',
       ports: ['db*'],
       keys: [],
       password: null,
       unix: null,
-      from: [],
+      from: ['10.0.0.0/8'],
+      totp: 'JBSWY3DPEHPK3PXPJBSWY3DPEE',
+      principals: ['ops'],
+      escape: [0x1c, 0x2e],
     };
     rig.requests.push({ kind: 'users', id: 1, put }, { kind: 'users', id: 2, remove: 'CAROL' });
     rig.turn();

@@ -23,6 +23,15 @@ export function portSettings(
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    restoreLine: false,
+    onOpen: [],
+    onDetach: [],
+    idle: null,
+    idleTimeoutMs: null,
+    motd: null,
+    tasks: [],
+    power: null,
+    expose: null,
     ...changes,
   };
 }

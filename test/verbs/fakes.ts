@@ -2,15 +2,19 @@ import { Fault } from '../../src/core/fault.ts';
 import type {
   Attached,
   AttachRequest,
+  MessageTarget,
   PortAccess,
   PortSession,
+  Sequence,
   SessionEvent,
 } from '../../src/core/attach.ts';
 import type { Journal } from '../../src/core/clock.ts';
-import type { VerbIo } from '../../src/core/frontend.ts';
-import type { Flow, LineSettings } from '../../src/core/line-settings.ts';
+import type { HostTerminal, VerbIo } from '../../src/core/frontend.ts';
+import type { Flow, LineSettings, LineState } from '../../src/core/line-settings.ts';
 import { formatLineSettings } from '../../src/core/line-settings.ts';
-import type { PortStatus, SessionStatus } from '../../src/core/port-status.ts';
+import type { PortDetails, PortStatus, SessionStatus } from '../../src/core/port-status.ts';
+import type { PowerAction, SequenceStep } from '../../src/core/settings.ts';
+import { DEFAULT_ESCAPE } from '../../src/core/user.ts';
 import type { Caller } from '../../src/core/user.ts';
 import { runVerb } from '../../src/verbs/run-verb.ts';
 import type { LocalActions, VerbContext } from '../../src/verbs/verb.ts';
@@ -23,11 +27,17 @@ export class FakeIo implements VerbIo {
   isTerminal = false;
   timeZone = 'UTC';
   columns = 80;
+  rows = 24;
+  host?: HostTerminal;
   /** Writes fail: the reader left. */
   isBroken = false;
   isRaw = false;
   readonly chunks: Buffer[] = [];
   errors = '';
+  /** What the verb listens to, as the protocol would call it. */
+  sendBreak: ((durationMs: number) => Promise<void>) | null = null;
+  sendSignal: ((name: string) => boolean) | null = null;
+  readonly #resized: (() => void)[] = [];
   readonly #abort = new AbortController();
   #listener: ((bytes: Uint8Array | null) => Promise<void> | void) | null = null;
   readonly #input: (Uint8Array | null)[] = [];
@@ -60,11 +70,25 @@ export class FakeIo implements VerbIo {
   }
 
   size(): { columns: number; rows: number } {
-    return { columns: this.columns, rows: 24 };
+    return { columns: this.columns, rows: this.rows };
   }
 
-  onResize(): void {
-    // The tests do not resize.
+  onResize(listener: () => void): void {
+    this.#resized.push(listener);
+  }
+
+  resize(columns: number, rows: number): void {
+    this.columns = columns;
+    this.rows = rows;
+    for (const listener of this.#resized) listener();
+  }
+
+  onBreak(listener: ((durationMs: number) => Promise<void>) | null): void {
+    this.sendBreak = listener;
+  }
+
+  onSignal(listener: ((name: string) => boolean) | null): void {
+    this.sendSignal = listener;
   }
 
   onInput(
@@ -138,25 +162,61 @@ export function portStatus(name: string, more: Partial<PortStatus> = {}): PortSt
   };
 }
 
+export function portDetails(status: PortStatus, more: Partial<PortDetails> = {}): PortDetails {
+  return {
+    status,
+    line: { line: null, flow: 'none', signals: {}, isBreaking: false },
+    isLogging: true,
+    isHeld: false,
+    motd: null,
+    tasks: [],
+    power: [],
+    ...more,
+  };
+}
+
 /** Notes what it was asked, as words. */
 export class FakeAccess implements PortAccess {
   readonly asked: string[] = [];
   list: PortStatus[] = [portStatus('db1')];
+  details: Partial<PortDetails> = {};
   sessions: SessionStatus[] = [];
   heard = 2;
+  powerSays = '';
   /** Sent bytes, joined. */
   sent = Buffer.alloc(0);
+  /** The newest. */
   session: FakePortSession | null = null;
+  readonly attached: FakePortSession[] = [];
   /** Thrown by every call. */
   fault: Fault | null = null;
+  /** Thrown by every call that changes something on the port of that name. */
+  readonly faults = new Map<string, Fault>();
+  #watchers: { until: () => boolean; resolve: () => void }[] = [];
 
   async attach(
     request: AttachRequest,
     onEvent: (event: SessionEvent) => void,
   ): Promise<PortSession> {
-    this.#ask(`attach ${request.port} ${request.mode} ${request.delivery}`);
-    this.session = new FakePortSession(request, onEvent);
+    this.#ask(`attach ${request.port} ${request.mode} ${request.delivery}`, request.port);
+    const known = this.list.find((port) => port.name === request.port);
+    this.session = new FakePortSession(request, onEvent, known);
+    this.attached.push(this.session);
+    this.#look();
     return this.session;
+  }
+
+  /** Resolves once this holds; looked at whenever somebody attached or asked. */
+  when(until: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      this.#watchers.push({ until, resolve });
+      this.#look();
+    });
+  }
+
+  /** The session on a port. */
+  on(port: string): FakePortSession {
+    return this.attached.findLast((session) => session.attached.port === port)!;
   }
 
   async ports(_caller: Caller): Promise<PortStatus[]> {
@@ -172,18 +232,18 @@ export class FakeAccess implements PortAccess {
     this.#ask(`kick ${session}`);
   }
 
-  async message(_caller: Caller, port: string | null, text: string): Promise<number> {
-    this.#ask(`message ${port ?? '--all'} ${text}`);
+  async message(_caller: Caller, to: MessageTarget, text: string): Promise<number> {
+    this.#ask(`message ${JSON.stringify(to)} ${text}`);
     return this.heard;
   }
 
   async send(_caller: Caller, port: string, bytes: Uint8Array): Promise<void> {
-    this.#ask(`send ${port} ${bytes.length}`);
+    this.#ask(`send ${port} ${bytes.length}`, port);
     this.sent = Buffer.concat([this.sent, bytes]);
   }
 
   async sendBreak(_caller: Caller, port: string, durationMs: number): Promise<void> {
-    this.#ask(`break ${port} ${durationMs}`);
+    this.#ask(`break ${port} ${durationMs}`, port);
   }
 
   async setLine(
@@ -192,40 +252,117 @@ export class FakeAccess implements PortAccess {
     line: LineSettings,
     flow: Flow | null,
   ): Promise<void> {
-    this.#ask(`line ${port} ${formatLineSettings(line)} ${flow}`);
+    this.#ask(`line ${port} ${formatLineSettings(line)} ${flow}`, port);
   }
 
-  #ask(words: string): void {
+  async setSignals(_caller: Caller, port: string, signals: object): Promise<void> {
+    this.#ask(`signals ${port} ${JSON.stringify(signals)}`, port);
+  }
+
+  async inspect(_caller: Caller, port: string): Promise<PortDetails> {
+    this.#check();
+    const status = this.list.find(({ name }) => name === port);
+    if (!status) throw new Fault('PORT_UNKNOWN', `no port "${port}"`);
+    return portDetails(status, this.details);
+  }
+
+  async run(_caller: Caller, port: string, sequence: Sequence): Promise<void> {
+    const what =
+      'task' in sequence
+        ? `task ${sequence.task} ${sequence.isConfirmed}`
+        : `${sequence.label}: ${sequence.steps.map(stepWords).join(', ')}`;
+    this.#ask(`run ${port} ${what}`, port);
+  }
+
+  async power(
+    _caller: Caller,
+    port: string,
+    action: PowerAction,
+    isConfirmed: boolean,
+  ): Promise<string> {
+    this.#ask(`power ${port} ${action} ${isConfirmed}`, port);
+    return this.powerSays;
+  }
+
+  async hold(_caller: Caller, port: string, isDown: boolean): Promise<void> {
+    this.#ask(`hold ${port} ${isDown}`, port);
+  }
+
+  async setLogging(_caller: Caller, port: string, isOn: boolean): Promise<void> {
+    this.#ask(`logging ${port} ${isOn}`, port);
+  }
+
+  async note(_caller: Caller, port: string, text: string): Promise<void> {
+    this.#ask(`note ${port} ${text}`, port);
+  }
+
+  #ask(words: string, port?: string): void {
     this.#check();
     this.asked.push(words);
+    this.#look();
+    const fault = port === undefined ? undefined : this.faults.get(port);
+    if (fault) throw fault;
   }
 
   #check(): void {
     if (this.fault) throw this.fault;
   }
+
+  #look(): void {
+    const ready = this.#watchers.filter(({ until }) => until());
+    this.#watchers = this.#watchers.filter((watcher) => !ready.includes(watcher));
+    for (const { resolve } of ready) resolve();
+  }
+}
+
+function stepWords(step: SequenceStep): string {
+  switch (step.do) {
+    case 'send':
+      return `send ${Buffer.from(step.bytes).toString()}`;
+    case 'break':
+      return `break ${step.durationMs}`;
+    case 'wait':
+      return `wait ${step.durationMs}`;
+    case 'signals':
+      return `signals ${JSON.stringify(step.signals)}`;
+  }
 }
 
 export class FakePortSession implements PortSession {
   readonly attached: Attached;
+  readonly request: AttachRequest;
   readonly emit: (event: SessionEvent) => void;
   typed = '';
+  breaks: number[] = [];
   gaveUpWrite = false;
+  isProgram = false;
+  creditedBytes = 0;
   detachedBecause: string | null = null;
+  /** BREAK fails with it. */
+  breakFault: Fault | null = null;
+  #offset = 0;
 
-  constructor(request: AttachRequest, onEvent: (event: SessionEvent) => void) {
+  constructor(
+    request: AttachRequest,
+    onEvent: (event: SessionEvent) => void,
+    status: PortStatus = portStatus(request.port),
+  ) {
+    this.request = request;
     this.emit = onEvent;
     this.attached = {
       session: 7,
       port: request.port,
-      uuid: 'uuid',
+      uuid: status.uuid,
       mode: request.mode === 'view' ? 'view' : 'write',
-      writer: request.caller.user,
-      epoch: 1,
-      offset: 0,
-      state: 'up',
-      why: null,
+      writer: request.mode === 'view' ? status.writer : request.caller.user,
+      epoch: status.epoch,
+      offset: status.offset,
+      state: status.state,
+      why: status.why,
       inputCreditBytes: 1000,
       lastUsedBy: null,
+      motd: null,
+      idleTimeoutMs: null,
     };
   }
 
@@ -233,8 +370,14 @@ export class FakePortSession implements PortSession {
     this.emit({ kind: 'frame', epoch: 1, offset, atUs: NOW_US, bytes: Buffer.from(text) });
   }
 
-  credit(): void {
-    // Credit never runs out here.
+  /** The same, from where it left off. */
+  go(text: string): void {
+    this.say(this.#offset, text);
+    this.#offset += Buffer.byteLength(text);
+  }
+
+  credit(bytes: number): void {
+    this.creditedBytes += bytes;
   }
 
   input(seq: number, bytes: Uint8Array): void {
@@ -250,7 +393,16 @@ export class FakePortSession implements PortSession {
     this.gaveUpWrite = true;
   }
 
-  async sendBreak(): Promise<void> {
+  becomeProgram(): void {
+    this.isProgram = true;
+  }
+
+  async sendBreak(durationMs: number): Promise<void> {
+    if (this.breakFault) throw this.breakFault;
+    this.breaks.push(durationMs);
+  }
+
+  async setBreak(): Promise<void> {
     throw new Fault('PORT_UNSUPPORTED', 'no BREAK here');
   }
 
@@ -260,6 +412,14 @@ export class FakePortSession implements PortSession {
 
   async setSignals(): Promise<void> {
     throw new Fault('PORT_UNSUPPORTED', 'no signals here');
+  }
+
+  async purge(): Promise<void> {
+    // Nothing waits.
+  }
+
+  async lineState(): Promise<LineState> {
+    return { line: null, flow: 'none', signals: {}, isBreaking: false };
   }
 
   detach(why: string): void {
@@ -347,6 +507,7 @@ export class Bench {
       daemon: null,
       local: this.local,
       io: this.io,
+      preferences: { escape: DEFAULT_ESCAPE },
       clock: { nowUs: () => NOW_US },
       journal,
       ...change,

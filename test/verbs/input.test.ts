@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { Fault } from '../../src/core/fault.ts';
 import { unescapeText } from '../../src/verbs/send.ts';
 import { Bench, NOW_US, SSH_CALLER, portStatus } from './fakes.ts';
 
@@ -8,6 +9,23 @@ describe('send', () => {
     const bench = new Bench();
     assert.equal(await bench.run('send', 'db1', 'a\\r\\n\\t\\e\\\\\\x1a', 'é'), 0);
     assert.deepEqual(bench.access.sent, Buffer.from('a\r\n\t\x1b\\\x1a é'));
+  });
+
+  it('takes for text whatever follows its first word, options before it', async () => {
+    for (const [argv, sent] of [
+      [['db1', 'uname', '-a'], 'uname -a'],
+      [['db1', '--enter', 'ls', '--enter', '--', '-x'], 'ls --enter -- -x\r'],
+      [['--enter', 'db1', 'kill', '-9', '-h'], 'kill -9 -h\r'],
+      [['db1', '--', '-x'], '-x'],
+    ] as const) {
+      const bench = new Bench();
+      assert.equal(await bench.run('send', ...argv), 0);
+      assert.equal(bench.access.sent.toString(), sent);
+    }
+    const mistyped = new Bench();
+    assert.equal(await mistyped.run('send', 'db1', '--brake', 'x'), 2);
+    assert.match(mistyped.io.errors, /did you mean --break/);
+    assert.deepEqual(mistyped.access.asked, []);
   });
 
   it('adds a carriage return when asked', async () => {
@@ -64,6 +82,124 @@ describe('send', () => {
   });
 });
 
+describe('send to several', () => {
+  function rack(): Bench {
+    const bench = new Bench();
+    bench.access.list = [
+      portStatus('db1'),
+      portStatus('db2', { group: 'rack3' }),
+      portStatus('web1', { aliases: ['front'] }),
+    ];
+    return bench;
+  }
+
+  it('lists them first, and takes --yes in a pipe', async () => {
+    const bench = rack();
+    assert.equal(await bench.run('send', 'db*,front', 'x'), 2);
+    assert.deepEqual(bench.access.asked, []);
+    assert.match(bench.io.errors, /^to db1, db2, web1\n.*--yes/);
+    assert.equal(await bench.run('send', '--yes', 'db*,front', 'xy'), 0);
+    assert.deepEqual(bench.access.asked, ['send db1 2', 'send db2 2', 'send web1 2']);
+  });
+
+  it('asks on a terminal, and takes anything but yes for no', async () => {
+    for (const [answer, code] of [
+      ['y\r', 0],
+      ['Yes\r', 0],
+      ['\r', 2],
+      ['n\r', 2],
+      ['yellow\r', 2],
+      ['y\x7fn\r', 2],
+      ['y\x03', 2],
+    ] as const) {
+      const bench = rack();
+      bench.io.isTerminal = true;
+      const done = bench.run('send', 'db*', 'x');
+      await bench.io.when(() => bench.io.errors.includes('[y/N]'));
+      bench.io.type(answer);
+      assert.equal(await done, code, JSON.stringify(answer));
+      assert.match(bench.io.errors, /^to db1, db2\nsend to 2 ports\? \[y\/N\] /);
+      assert.equal(bench.access.asked.length, code === 0 ? 2 : 0);
+      assert.equal(bench.io.hasListener, false);
+    }
+  });
+
+  it('asks nobody when a list means one port', async () => {
+    const bench = rack();
+    assert.equal(await bench.run('send', '@rack3', 'x'), 0);
+    assert.deepEqual(bench.access.asked, ['send db2 1']);
+  });
+
+  it('goes on past one that fails, and says which', async () => {
+    const bench = rack();
+    bench.access.faults.set('db1', new Fault('DENIED', 'bob may not write on db1'));
+    bench.access.faults.set('db2', new Fault('PORT_DOWN', 'db2 is down'));
+    assert.equal(await bench.run('send', '-y', 'db*,web1', 'x'), 4);
+    assert.match(
+      bench.io.errors,
+      /fairlead: db1: bob may not write on db1\nfairlead: db2: db2 is down\n$/,
+    );
+    assert.equal(bench.access.sent.toString(), 'x');
+  });
+
+  it('streams its input to all, without those that failed, and never takes it for an answer', async () => {
+    const bench = rack();
+    bench.access.faults.set('db1', new Fault('PORT_STUCK', 'stuck'));
+    bench.io.type('y\n').type('two').type(null);
+    bench.io.isTerminal = true;
+    assert.equal(await bench.run('send', '@rack3,web1', '-'), 2);
+    assert.deepEqual(bench.access.asked, []);
+    assert.equal(await bench.run('send', '--yes', 'db*', '-'), 5);
+    assert.deepEqual(bench.access.asked, ['send db1 2', 'send db2 2', 'send db2 3']);
+  });
+
+  it('names the nearest for what means none', async () => {
+    const bench = rack();
+    assert.equal(await bench.run('send', 'web2*', 'x'), 3);
+    assert.match(bench.io.errors, /no port matches "web2\*"; did you mean "web1"/);
+    assert.equal(await bench.run('send', 'db1,,db2', '--yes', 'x'), 3);
+    assert.equal(await bench.run('send', '@rack4', 'x'), 3);
+    assert.match(bench.io.errors, /did you mean "@rack3"/);
+    assert.deepEqual(bench.access.asked, []);
+  });
+});
+
+describe('send --sysrq', () => {
+  it('is a BREAK and the key, by letter, digit or name', async () => {
+    for (const [word, label, key] of [
+      ['s', 'sysrq s (sync)', 's'],
+      ['show-blocked', 'sysrq w (show-blocked)', 'w'],
+      ['9', 'sysrq 9 (loglevel 9)', '9'],
+      ['LogLevel-7', 'sysrq 7 (loglevel 7)', '7'],
+      ['y', 'sysrq y', 'y'],
+    ] as const) {
+      const bench = new Bench();
+      assert.equal(await bench.run('send', 'db1', '--sysrq', word), 0);
+      const steps = `break 300, wait 100, send ${key}`;
+      assert.deepEqual(bench.access.asked, [`run db1 ${label}: ${steps}`]);
+    }
+  });
+
+  it('asks before it ends something', async () => {
+    for (const word of ['crash', 'reboot', 'poweroff', 'term', 'kill', 'b', 'c', 'e', 'i', 'o']) {
+      const bench = new Bench();
+      assert.equal(await bench.run('send', 'db1', '--sysrq', word), 2, word);
+      assert.match(bench.io.errors, /sysrq . \(.*\) to db1 must be confirmed: give --yes/);
+      assert.deepEqual(bench.access.asked, []);
+      assert.equal(await bench.run('send', '--yes', 'db1', '--sysrq', word), 0);
+      assert.equal(bench.access.asked.length, 1);
+    }
+  });
+
+  it('names the nearest for what is no key', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('send', 'db1', '--sysrq', 'rebot'), 2);
+    assert.match(bench.io.errors, /did you mean "reboot"/);
+    assert.equal(await bench.run('send', 'db1', '--sysrq', '\x1b'), 2);
+    assert.deepEqual(bench.access.asked, []);
+  });
+});
+
 describe('line', () => {
   it('shows the settings', async () => {
     const bench = new Bench();
@@ -110,12 +246,29 @@ describe('people', () => {
       },
     ];
     assert.equal(await bench.run('who'), 0);
+    assert.match(bench.io.output, /^SESSION +PORT +USER +MODE +SINCE +IDLE +BY +FROM$/m);
     assert.match(bench.io.output, /^ +42 +db1 +bob +write +1h +5s +ssh +192\.0\.2\.7:1$/m);
     const json = new Bench();
     await json.run('who', '--json');
     assert.deepEqual(JSON.parse(json.io.output), []);
     await json.run('who');
     assert.equal(json.io.errors, 'nobody is attached\n');
+  });
+
+  it('who: on some ports only, and idle since they came if they typed nothing', async () => {
+    const bench = new Bench();
+    const common = { user: 'bob', remote: 'r', frontend: 'ssh', mode: 'view' as const };
+    const times = { attachedAtUs: NOW_US - 120_000_000, lastInputAtUs: null };
+    bench.access.list = [portStatus('db1'), portStatus('db2'), portStatus('sw1')];
+    bench.access.sessions = [
+      { ...common, ...times, session: 1, port: 'db2' },
+      { ...common, ...times, session: 2, port: 'sw1' },
+    ];
+    assert.equal(await bench.run('who', 'db*'), 0);
+    assert.match(bench.io.output, /^ +1 +db2 +bob +view +2m +2m +ssh +r$/m);
+    assert.doesNotMatch(bench.io.output, /sw1/);
+    assert.equal(await bench.run('who', 'dbx'), 3);
+    assert.match(bench.io.errors, /did you mean/);
   });
 
   it('kick: by number', async () => {
@@ -130,8 +283,21 @@ describe('people', () => {
     assert.equal(await bench.run('message', 'db1', 'down', 'at\x1b]0;x\x07', '5'), 0);
     assert.equal(bench.io.output, '2 sessions heard it\n');
     assert.equal(await bench.run('message', '--all', 'all', 'down'), 0);
-    assert.deepEqual(bench.access.asked, ['message db1 down at 5', 'message --all all down']);
+    assert.equal(await bench.run('message', '42', 'are', 'you', '-', 'there', '--all'), 0);
+    assert.deepEqual(bench.access.asked, [
+      'message {"port":"db1"} down at 5',
+      'message "all" all down',
+      'message {"session":42} are you - there --all',
+    ]);
     assert.equal(await bench.run('message', 'db1'), 2);
+  });
+
+  it('mark: a remark in the log, on one line', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('mark', 'db1', 'new DIMM\n\x1b[2Jin', '--slot 4'), 0);
+    assert.deepEqual(bench.access.asked, ['note db1 new DIMM in --slot 4']);
+    assert.equal(await bench.run('mark', 'db1', ' \x1b[0m'), 2);
+    assert.equal(await bench.run('mark', 'db1'), 2);
   });
 });
 

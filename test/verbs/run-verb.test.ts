@@ -29,9 +29,11 @@ describe('the table of verbs', () => {
   });
 
   it('knows every verb of this version', () => {
-    const expected =
-      'serve demo ports attach log replay send line who kick message check reload user verify';
-    assert.deepEqual(VERBS.map((verb) => verb.name).sort(), expected.split(' ').sort());
+    const expected = [
+      'serve demo check reload user verify complete completion ports menu attach watch log replay',
+      'send task power line signals down up mark who kick message',
+    ];
+    assert.deepEqual(VERBS.map((verb) => verb.name).sort(), expected.join(' ').split(' ').sort());
   });
 });
 
@@ -60,7 +62,7 @@ describe('running a verb', () => {
     assert.equal(await missing.run('log'), 2);
     assert.match(missing.io.errors, /^fairlead: log: missing required argument 'port' .*PORT\)\n$/);
     const more = new Bench();
-    assert.equal(await more.run('ports', 'a', 'b'), 2);
+    assert.equal(await more.run('kick', '1', '2'), 2);
     assert.match(more.io.errors, /too many arguments/);
   });
 
@@ -138,7 +140,21 @@ describe('running a verb', () => {
   });
 
   it('says that there is no daemon where one is needed', async () => {
-    for (const argv of [['who'], ['kick', '1'], ['send', 'db1', 'x'], ['attach', 'db1']]) {
+    for (const argv of [
+      ['who'],
+      ['kick', '1'],
+      ['send', 'db1', 'x'],
+      ['attach', 'db1'],
+      ['attach', 'db1', '--wait'],
+      ['watch', '*'],
+      ['menu'],
+      ['task', 'db1'],
+      ['power', 'db1', 'off', '--yes'],
+      ['signals', 'db1'],
+      ['down', 'db1'],
+      ['up', 'db1'],
+      ['mark', 'db1', 'x'],
+    ]) {
       const bench = new Bench({ access: null });
       assert.equal(await bench.run(...argv), 5, argv[0]);
       assert.match(bench.io.errors, /fairlead serve/);
@@ -157,9 +173,16 @@ describe('running a verb', () => {
       ]);
       assert.deepEqual(findGlobalOptions(argv), { config: 'a.yaml', data: '/d' });
     }
-    assert.deepEqual(findGlobalOptions(['send', 'db1', '--', '--data', 'x']), {
+    for (const argv of [
+      ['send', 'db1', '--', '--data', 'x'],
+      ['send', 'db1', 'restore', '--data', 'x'],
+      ['send', '--file', 'f', 'db1', 'restore', '--data', 'x'],
+    ]) {
+      assert.deepEqual(findGlobalOptions(argv), { config: null, data: null }, argv.join(' '));
+    }
+    assert.deepEqual(findGlobalOptions(['send', 'db1', '--data', 'd', 'x', '--data', 'e']), {
       config: null,
-      data: null,
+      data: 'd',
     });
   });
 
@@ -178,6 +201,9 @@ describe('running a verb', () => {
       inputFile: 'a.txt',
     });
     assert.deepEqual(planVerb(['send', '--nonsense']), daemon);
+    assert.deepEqual(planVerb(['send', 'db1', 'grep', '--file', 'a.txt']), daemon);
+    for (const verb of ['menu', 'complete', 'task']) assert.deepEqual(planVerb([verb]), daemon);
+    assert.deepEqual(planVerb(['completion', 'bash']), here);
   });
 });
 

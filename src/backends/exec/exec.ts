@@ -148,6 +148,9 @@ function startCommand(
     setLine: () => unsupported('line settings'),
     setSignals: () => unsupported('signals'),
     sendBreak: () => unsupported('BREAK'),
+    setBreak: () => unsupported('BREAK'),
+    purge: () => Promise.resolve(), // a command's terminal has no driver to empty
+    signals: () => Promise.resolve({}),
     isAlive: () => !hasExited(child),
     close: () => (closing ??= close()),
   };

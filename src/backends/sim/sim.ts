@@ -113,6 +113,12 @@ export function powerOn(
       machine.sendBreak();
       return Promise.resolve();
     },
+    // A machine hears that a BREAK came, and cannot tell how long it is.
+    setBreak(isOn) {
+      return isOn ? this.sendBreak(0) : Promise.resolve();
+    },
+    purge: () => Promise.resolve(),
+    signals: () => Promise.resolve({}),
     isAlive: () => !isClosed,
     close() {
       isClosed = true;

@@ -12,6 +12,8 @@ import type { Swept, Sweep, SweptLine } from './sweep.ts';
 export interface Descriptor {
   readonly write: (bytes: Uint8Array) => number;
   readonly setWatched: (watched: boolean) => void;
+  /** Reads what waits now, without the sweep. */
+  readonly readAll: () => void;
   /** No call to the sink, and no event from the poller, after this. */
   readonly stop: () => void;
 }
@@ -28,8 +30,8 @@ export interface DescriptorOptions {
   hungUp: (code: string | null) => void;
 }
 
-/** More than a hung-up tty can hold: 64 KB of buffers, in reads of 4 KB at most. */
-const LAST_READS_MAX = 256;
+/** More than a tty can hold: 64 KB of buffers, in reads of 4 KB at most. */
+const READS_MAX = 256;
 
 /**
  * bindings-cpp's poller re-arms what was ever asked for and did not fire, so each event is followed
@@ -78,6 +80,10 @@ export function startDescriptor(options: DescriptorOptions): Descriptor {
     arm: () => want(EVENTS.UV_READABLE),
   };
 
+  function readAll(): void {
+    for (let reads = 0; reads < READS_MAX && line.readOnce() > 0; reads++);
+  }
+
   function want(event: number): void {
     wanted |= event;
     if (!isInEvent && !isStopped) poller.poll(wanted);
@@ -96,7 +102,7 @@ export function startDescriptor(options: DescriptorOptions): Descriptor {
     if (isStopped) return;
     if (error !== null) {
       // A hung-up tty polls as an error. What it still holds is read first.
-      for (let reads = 0; reads < LAST_READS_MAX && line.readOnce() > 0; reads++);
+      readAll();
       return hangUp();
     }
     onEvent(EVENTS.UV_READABLE, swept.readable);
@@ -141,6 +147,7 @@ export function startDescriptor(options: DescriptorOptions): Descriptor {
       return count;
     },
     setWatched: (watched) => swept.readAtOnce(watched || options.isLowLatency),
+    readAll,
     stop,
   };
 }

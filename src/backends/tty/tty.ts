@@ -15,6 +15,7 @@ import { Fault } from '../../core/fault.ts';
 import type { Libc } from '../../core/libc.ts';
 import { formatLineSettings } from '../../core/line-settings.ts';
 import type { Flow, LineSettings } from '../../core/line-settings.ts';
+import type { SignalStates } from '../../core/record.ts';
 import type { PortSettings } from '../../core/settings.ts';
 import { atMost } from '../deadline.ts';
 import type { BackendServices, OpenerFactory } from '../services.ts';
@@ -173,6 +174,8 @@ export class Tty implements Backend {
   readonly #closing = new AbortController();
   #controls: Promise<unknown> = Promise.resolve();
   #isGone = false;
+  /** The line is held in BREAK by `setBreak`. */
+  #isBreaking = false;
 
   constructor(
     path: string,
@@ -240,6 +243,35 @@ export class Tty implements Backend {
     });
   }
 
+  async setBreak(isOn: boolean): Promise<void> {
+    const libc = this.#needUart('BREAK');
+    await this.#control('send BREAK', async () => {
+      await libc.setBreak(this.#opened.fd, isOn);
+      this.#isBreaking = isOn;
+    });
+  }
+
+  /**
+   * What came in is read, not flushed: TCIFLUSH would drop bytes that are in no log and that nobody
+   * counted. Afterwards the driver's queue is empty all the same.
+   */
+  purge(queue: 'rx' | 'tx' | 'both'): Promise<void> {
+    if (queue !== 'rx') this.#discardOutput();
+    if (queue !== 'tx') this.#descriptor.readAll();
+    return Promise.resolve();
+  }
+
+  async signals(): Promise<SignalStates> {
+    const libc = this.#libc;
+    if (this.#isPty || libc === null) return {};
+    try {
+      return await this.#control('tell its signals', () => libc.getSignals(this.#opened.fd));
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'PORT_UNSUPPORTED') return {};
+      throw error;
+    }
+  }
+
   isAlive(): boolean {
     if (this.#isGone || this.#closing.signal.aborted) return false;
     try {
@@ -256,10 +288,17 @@ export class Tty implements Backend {
     this.#closing.abort();
     if (this.#libc === null) await atMost(CLOSE_STEP_MS, this.#opened.flush());
     this.#discardOutput();
-    await atMost(CLOSE_STEP_MS, this.#controls);
+    await atMost(
+      CLOSE_STEP_MS,
+      this.#controls.then(() => this.#releaseBreak()),
+    );
     // With output waiting, close(2) of a stuck line takes up to 30 s (closing_wait, setserial(8)).
     this.#discardOutput();
     await atMost(CLOSE_STEP_MS, this.#opened.close());
+  }
+
+  async #releaseBreak(): Promise<void> {
+    if (this.#isBreaking) await this.#libc?.setBreak(this.#opened.fd, false);
   }
 
   #discardOutput(): void {
@@ -282,14 +321,14 @@ export class Tty implements Backend {
     );
   }
 
-  async #control(what: string, operation: () => Promise<void>): Promise<void> {
+  async #control<Result>(what: string, operation: () => Promise<Result>): Promise<Result> {
     const run = this.#controls.then(() => {
       if (this.#isGone || this.#closing.signal.aborted) throw this.#goneFault(null);
       return operation();
     });
     this.#controls = run.catch(() => undefined);
     try {
-      await run;
+      return await run;
     } catch (cause) {
       if (cause instanceof Fault) throw cause;
       const { code, message } = cause as NodeJS.ErrnoException;

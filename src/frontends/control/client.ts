@@ -9,6 +9,8 @@ import {
   encodeControl,
   type ControlFrame,
 } from '../../protocols/control.ts';
+import { PipedChild } from './piped-child.ts';
+import { TypedCommands } from './typed-commands.ts';
 
 export interface RemoteRequest {
   /** The control socket. */
@@ -21,8 +23,12 @@ export interface RemoteRequest {
   isTerminal: boolean;
   /** IANA name. */
   timeZone: string;
-  /** Gives SIGINT, SIGTERM, SIGHUP and exit: `process`. */
+  /** Gives SIGINT, SIGTERM, SIGHUP, SIGCONT and exit: `process`. */
   signals?: NodeJS.EventEmitter;
+  /** The user's own shell, for commands that they pipe a port through. */
+  shell?: string;
+  /** Stops this process until SIGCONT. */
+  stop?: () => void;
 }
 
 /**
@@ -57,6 +63,10 @@ class RemoteRun {
   /** Output still on its way into stdout and stderr. */
   #writing = 0;
   #exitCode: number | null = null;
+  #child: PipedChild | null = null;
+  readonly #typed = new TypedCommands();
+  /** Ends a stop; null: running. */
+  #goOn: (() => void) | null = null;
 
   constructor(socket: Socket, request: RemoteRequest) {
     this.#socket = socket;
@@ -83,18 +93,20 @@ class RemoteRun {
     this.#socket.on('close', () => {
       if (this.#exitCode === null) this.#finish(wentAway());
     });
-    const resized = () => {
-      const { columns = 80, rows = 24 } = stdout;
-      this.#send({ kind: 'resize', columns, rows });
-    };
-    this.#on(stdout, 'resize', resized);
+    this.#on(stdout, 'resize', () => this.#sendSize());
     this.#on(stdout, 'error', (error) => this.#outputFailed(error));
     this.#on(stderr, 'error', (error) => this.#outputFailed(error));
     if (signals === undefined) return;
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
       this.#on(signals, signal, () => this.#interrupt());
     }
+    this.#on(signals, 'SIGCONT', () => this.#continued());
     this.#on(signals, 'exit', () => this.#setRaw(false));
+  }
+
+  #sendSize(): void {
+    const { columns = 80, rows = 24 } = this.#request.stdout;
+    this.#send({ kind: 'resize', columns, rows });
   }
 
   #on(emitter: NodeJS.EventEmitter, event: string, listener: (value: unknown) => void): void {
@@ -126,9 +138,71 @@ class RemoteRun {
       case 'exit':
         this.#exitCode = frame.code;
         return this.#finishWhenWritten();
-      default:
+      case 'suspend':
+        return this.#suspend();
+      case 'pipe-open':
+        return this.#openPipe(frame.command);
+      case 'pipe-input':
+      case 'pipe-end':
+      case 'pipe-credit':
+      case 'pipe-stop':
+        this.#child?.take(frame); // else it just ended, and the daemon does not know yet
+        return;
+      case 'hello':
+      case 'stdin':
+      case 'stdin-end':
+      case 'resize':
+      case 'interrupt':
+      case 'output-credit':
+      case 'resumed':
+      case 'pipe-output':
+      case 'pipe-exit':
         this.#finish(new Fault('DAEMON_UNREACHABLE', `the daemon sent a ${frame.kind} frame`));
     }
+  }
+
+  /** As CTRL-Z does in a shell: the terminal is as it was before, until somebody says `fg`. */
+  #suspend(): void {
+    const wasRaw = this.#isRaw;
+    this.#setRaw(false);
+    // A process that nobody would wake is not stopped by the kernel: then there is no SIGCONT.
+    const notStopped = setTimeout(() => this.#goOn?.(), NOT_STOPPED_MS).unref();
+    this.#goOn = () => {
+      clearTimeout(notStopped);
+      this.#goOn = null;
+      this.#setRaw(wasRaw);
+      this.#sendSize();
+      this.#send({ kind: 'resumed' });
+    };
+    (this.#request.stop ?? stopProcess)();
+  }
+
+  #continued(): void {
+    if (this.#goOn) return this.#goOn();
+    // Stopped by somebody else, e.g. kill -STOP: the shell has set the terminal as it likes it.
+    if (!this.#isRaw) return;
+    this.#setRaw(false);
+    this.#setRaw(true);
+    this.#sendSize();
+  }
+
+  #openPipe(command: string): void {
+    const { stderr, isTerminal, shell = '/bin/sh' } = this.#request;
+    if (this.#child || !isTerminal || !this.#typed.wasTyped(command)) {
+      const shown = JSON.stringify(command);
+      stderr.write(
+        `fairlead: the daemon asked for a command that was not typed here: ${shown}\r\n`,
+      );
+      return this.#send({ kind: 'pipe-exit', code: NOT_RUN });
+    }
+    this.#child = new PipedChild({
+      shell,
+      command,
+      stderr,
+      isRaw: () => this.#isRaw,
+      send: (frame) => this.#send(frame),
+      over: () => (this.#child = null),
+    });
   }
 
   #pass(bytes: Uint8Array, to: Writable): void {
@@ -179,6 +253,7 @@ class RemoteRun {
     if (!this.#isReading) {
       this.#isReading = true;
       this.#on(stdin, 'data', (bytes) => {
+        if (this.#isRaw) this.#typed.note(bytes as Buffer);
         this.#input.push(bytes as Buffer);
         this.#sendInput();
       });
@@ -207,12 +282,16 @@ class RemoteRun {
   #finish(outcome: unknown): void {
     if (this.#isOver) return;
     this.#isOver = true;
+    this.#child?.hangUp();
+    this.#goOn = null;
+    const wasCutOff = this.#isRaw;
     this.#setRaw(false);
     for (const undo of this.#undo) undo();
     // A late EPIPE after the reader left must not end the process with a stack trace.
     for (const output of [this.#request.stdout, this.#request.stderr]) {
       output.on('error', () => undefined);
     }
+    if (wasCutOff) this.#request.stdout.write(TIDY);
     if (this.#isReading) this.#request.stdin.pause();
     this.#socket.destroy();
     if (typeof outcome === 'number') this.#resolve(outcome);
@@ -222,6 +301,15 @@ class RemoteRun {
 
 /** As shells have it: 128 + SIGINT. */
 const INTERRUPTED = 130;
+/** As shells have it: found, but not to be run. */
+const NOT_RUN = 126;
+const NOT_STOPPED_MS = 500;
+/** Back to the normal screen, cursor and colours, where a verb was cut off in the middle. */
+const TIDY = '\x1b[?1047l\x1b[?25h\x1b[0m\r\n';
+
+function stopProcess(): void {
+  process.kill(process.pid, 'SIGTSTP');
+}
 
 function reach(path: string): Promise<Socket> {
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-import type { VerbIo } from '../../core/frontend.ts';
+import type { HostTerminal, VerbIo } from '../../core/frontend.ts';
 import {
   CONTROL_INPUT_CREDIT_BYTES,
   CONTROL_OUTPUT_CREDIT_BYTES,
@@ -9,11 +9,13 @@ import {
 import { InputGate, type InputListener } from '../input-gate.ts';
 import { terminalText } from '../terminal-text.ts';
 import { isTimeZone } from '../time-zone.ts';
+import { ControlHost } from './host.ts';
 
 /** A verb's view of the `fairlead` command at the other end of the control socket. */
 export class ControlIo implements VerbIo {
   readonly isTerminal: boolean;
   readonly timeZone: string;
+  readonly #host: ControlHost | null;
   readonly #send: (frame: ControlFrame) => void;
   readonly #cut: (why: string) => void;
   readonly #gate: InputGate;
@@ -41,6 +43,7 @@ export class ControlIo implements VerbIo {
     this.#rows = hello.rows || 24;
     this.#send = send;
     this.#cut = cut;
+    this.#host = hello.isTerminal ? new ControlHost(send) : null;
     this.#gate = new InputGate({
       pause: () => undefined, // credit alone holds the client back: an interrupt must get through
       resume: () => undefined,
@@ -50,6 +53,10 @@ export class ControlIo implements VerbIo {
         this.#abort.abort(error);
       },
     });
+  }
+
+  get host(): HostTerminal | undefined {
+    return this.#host ?? undefined;
   }
 
   get signal(): AbortSignal {
@@ -118,13 +125,14 @@ export class ControlIo implements VerbIo {
         this.#creditCame?.();
         return true;
       default:
-        return false;
+        return this.#host?.take(frame) ?? false;
     }
   }
 
   /** The client left. */
   close(): void {
     this.#isClosed = true;
+    this.#host?.close();
     this.#abort.abort(new Error('the client left'));
     this.#creditCame?.();
   }

@@ -1,26 +1,41 @@
-import type { FrontendServices } from '../../core/frontend.ts';
 import { Fault } from '../../core/fault.ts';
+import type { FrontendServices } from '../../core/frontend.ts';
+import type { RawDoorSettings } from '../../core/settings.ts';
+import { attachMode } from '../attach-mode.ts';
 import type { BinarySession, OpenSession } from '../binary-session.ts';
+import { doorUser } from '../door-user.ts';
 import type { Guest } from '../door.ts';
+import { isHttpRequest } from '../http-request.ts';
 import { LastWords } from '../last-words.ts';
+
+export interface RawClientSettings extends Pick<RawDoorSettings, 'auth' | 'as' | 'busy'> {
+  port: string;
+}
 
 /**
  * One client of a raw door: a program, so byte-transparent, without notices, disconnected rather
- * than skipped. It views while somebody else writes. When it has sent all it wanted (a half-close,
+ * than skipped. One that says nothing is a listener. When it has sent all it wanted (a half-close,
  * as `echo x | nc` does) it gives write up and has the port's last words (last-words.ts). TCP does
  * not tell that from a client that left: such a one goes the same way, or with the port's next word.
  */
 export function serveRawClient(
   guest: Guest,
-  port: string,
-  user: string,
+  settings: RawClientSettings,
   services: FrontendServices,
   openSession: OpenSession,
 ): void {
   const { socket, remote } = guest;
+  const { port } = settings;
   const journal = services.journal.child({ port, remote });
-  guest.identified();
-  guest.authenticated(); // the allow list was all the login there is
+  const who = doorUser(guest, settings, services.login);
+  if ('why' in who) {
+    guest.failed();
+    journal.warn({ why: who.why }, 'raw client refused');
+    socket.destroy();
+    return;
+  }
+  const { user } = who;
+  guest.authenticated();
   socket.setKeepAlive(true, KEEPALIVE_MS);
 
   let isFirstChunk = true;
@@ -55,11 +70,11 @@ export function serveRawClient(
       {
         caller: { user, remote, frontend: 'raw' },
         port,
-        mode: 'write',
+        mode: attachMode(settings.busy),
         delivery: 'program',
         from: null,
         notices: false,
-        keys: false,
+        keys: null,
       },
       {
         write: (bytes, done) => {
@@ -97,12 +112,6 @@ export function serveRawClient(
     } else journal.error({ err: error }, 'raw client could not be served');
     socket.destroy();
   });
-}
-
-/** A browser or a scanner: its request must not reach a device's shell (DESIGN 6). */
-function isHttpRequest(bytes: Buffer): boolean {
-  const line = bytes.toString('latin1', 0, 8_192);
-  return /^(GET|POST|PUT|HEAD|OPTIONS|DELETE|PATCH|CONNECT|TRACE|PRI) \S+ HTTP\/\d/.test(line);
 }
 
 /** A peer that died in silence is found by probes; libuv sends ten, a second apart. */

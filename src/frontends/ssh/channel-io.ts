@@ -1,8 +1,10 @@
 import type { ServerChannel } from 'ssh2';
+import { Fault } from '../../core/fault.ts';
 import type { VerbIo } from '../../core/frontend.ts';
 import { InputGate, type InputListener } from '../input-gate.ts';
 import { terminalText } from '../terminal-text.ts';
 import type { ChannelOutput } from './channel-output.ts';
+import type { ChannelRequest } from './guards.ts';
 
 /** What the client said of its terminal before it started a shell or a command. */
 export interface SshTerminal {
@@ -22,6 +24,8 @@ export class ChannelIo implements VerbIo {
   readonly #gate: InputGate;
   readonly #abort = new AbortController();
   readonly #resizeListeners: (() => void)[] = [];
+  #breakListener: ((durationMs: number) => Promise<void>) | null = null;
+  #signalListener: ((name: string) => boolean) | null = null;
   readonly #keepsInterrupt: boolean;
   #isRaw = false;
   #isReading = false;
@@ -84,14 +88,51 @@ export class ChannelIo implements VerbIo {
     if (listener !== null) this.#startReading();
   }
 
-  /** `window-change`; the terminal's fields have the new size. */
-  resized(): void {
-    for (const listener of this.#resizeListeners) listener();
+  onBreak(listener: ((durationMs: number) => Promise<void>) | null): void {
+    this.#breakListener = listener;
+  }
+
+  onSignal(listener: ((name: string) => boolean) | null): void {
+    this.#signalListener = listener;
+  }
+
+  /** What the client asks of the channel; true: it was done. */
+  requested(request: ChannelRequest): boolean | Promise<boolean> {
+    switch (request.type) {
+      case 'break':
+        return this.#sendBreak(request.durationMs);
+      case 'signal':
+        if (this.#signalListener !== null) return this.#signalListener(request.name);
+        if (!STOP_SIGNALS.has(request.name)) return false;
+        this.interrupt();
+        return true;
+      case 'window-change':
+        if (!isTerminalSize(request.columns, request.rows)) return false;
+        this.#terminal.columns = request.columns;
+        this.#terminal.rows = request.rows;
+        for (const listener of this.#resizeListeners) listener();
+        return true;
+    }
   }
 
   /** The verb should stop: ^C, a signal, or the client left. */
   interrupt(): void {
     this.#abort.abort(new Error('the client left'));
+  }
+
+  async #sendBreak(durationMs: number): Promise<boolean> {
+    if (this.#breakListener === null) return false;
+    try {
+      await this.#breakListener(durationMs);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      // OpenSSH's ~B asks for no answer: the person at the terminal would not know.
+      if (this.isTerminal) {
+        this.writeError(`BREAK was not sent: ${error.message}\n`).catch(() => undefined);
+      }
+      return false;
+    }
   }
 
   #startReading(): void {
@@ -108,4 +149,10 @@ export class ChannelIo implements VerbIo {
   }
 }
 
+/** What a terminal of today may have; 0 means unknown (RFC 4254 section 6.2). */
+export function isTerminalSize(columns: number, rows: number): boolean {
+  return [columns, rows].every((value) => value > 0 && value <= 1_000);
+}
+
 const CTRL_C = 3;
+const STOP_SIGNALS: ReadonlySet<string> = new Set(['INT', 'TERM', 'HUP', 'QUIT']);

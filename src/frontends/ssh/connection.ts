@@ -6,12 +6,13 @@ import { splitWords } from '../../protocols/words.ts';
 import type { OpenSession } from '../binary-session.ts';
 import type { Guest } from '../door.ts';
 import { isTimeZone } from '../time-zone.ts';
-import { authenticate } from './authenticator.ts';
-import { ChannelIo, type SshTerminal } from './channel-io.ts';
+import { authenticate, type Admission } from './authenticator.ts';
+import { ChannelIo, isTerminalSize, type SshTerminal } from './channel-io.ts';
 import { ChannelOutput } from './channel-output.ts';
 import { openDirectChannel } from './direct-channel.ts';
-import { ConnectionGuard, type PrivateChannel } from './guards.ts';
-import { attachArguments, type Destination } from './login-name.ts';
+import { ConnectionGuard, type DirectChannel, type PrivateChannel } from './guards.ts';
+import { attachArguments, isNameOf, type DoorPort } from './login-name.ts';
+import { refuseOldScp, serveSftp } from './sftp.ts';
 
 export interface SshDeps {
   services: FrontendServices;
@@ -23,20 +24,23 @@ export interface SshDeps {
 }
 
 /**
- * One SSH client, from its identification to its end. Serves shells and commands, each a verb, and
- * `-W PORT:1`; whatever else SSH can ask for is refused.
+ * One SSH client, from its identification to its end. Serves shells and commands, each a verb,
+ * `-W PORT:1`, and the log by sftp; whatever else SSH can ask for is refused.
  */
 export class SshConnection {
   readonly #deps: SshDeps;
   readonly #guest: Guest;
+  /** The one port whose door it came through; null: the door of all ports. */
+  readonly #door: DoorPort | null;
   readonly #guard: ConnectionGuard;
   readonly #journal: FrontendServices['journal'];
-  #destination: Destination | null = null;
+  #admission: Admission | null = null;
 
-  constructor(client: Connection, guest: Guest, deps: SshDeps) {
+  constructor(client: Connection, guest: Guest, door: DoorPort | null, deps: SshDeps) {
     const { services } = deps;
     this.#deps = deps;
     this.#guest = guest;
+    this.#door = door;
     this.#journal = services.journal.child({ remote: guest.remote });
     // Without a listener an error of one client would end the process.
     client.on('error', (err: Error) => {
@@ -45,20 +49,35 @@ export class SshConnection {
       setTimeout(() => guest.socket.destroy(), LINGER_MS).unref();
     });
     this.#guard = new ConnectionGuard(client, {
-      onCut: (why) => this.#journal.warn({ user: this.#destination?.user, why }, 'ssh client cut'),
-      onDirect: (host) =>
-        openDirectChannel(this.#guard, services, deps.openSession, this.#caller(), host),
+      onCut: (why) => {
+        const user = this.#admission?.destination.user;
+        this.#journal.warn({ user, why }, 'ssh client cut');
+      },
+      onDirect: (host) => this.#openDirect(host),
     });
     client.on('session', (accept) => this.#serveSession(accept()));
-    authenticate(client, guest, services, (destination) => {
-      this.#destination = destination;
+    authenticate(client, guest, door, services, (admission) => {
+      this.#admission = admission;
       guest.authenticated();
     });
   }
 
   /** Only once authenticated: ssh2 opens no channel before. */
   #caller(): Caller {
-    return { user: this.#destination!.user, remote: this.#guest.remote, frontend: 'ssh' };
+    const { user } = this.#admission!.destination;
+    return { user, remote: this.#guest.remote, frontend: 'ssh' };
+  }
+
+  /** @throws Fault with the reason the client is told. */
+  async #openDirect(host: string): Promise<DirectChannel> {
+    if (!this.#admission!.permits.portForwarding) {
+      throw new Fault('DENIED', 'the certificate does not permit port forwarding');
+    }
+    if (this.#door !== null && !isNameOf(this.#door, host)) {
+      throw new Fault('DENIED', `this is the door of ${this.#door.name} alone`);
+    }
+    const { services, openSession } = this.#deps;
+    return openDirectChannel(this.#guard, services, openSession, this.#caller(), host);
   }
 
   #serveSession(session: Session): void {
@@ -68,39 +87,33 @@ export class SshConnection {
       rows: 24,
       timeZone: this.#deps.timeZone,
     };
-    let io: ChannelIo | null = null;
     const resize = (info: PseudoTtyInfo | WindowChangeInfo) => {
-      if (!isTerminalSize(info.cols) || !isTerminalSize(info.rows)) return;
+      if (!isTerminalSize(info.cols, info.rows)) return;
       terminal.columns = info.cols;
       terminal.rows = info.rows;
     };
-    session.on('pty', (accept: Answer, _reject: Answer, info: PseudoTtyInfo) => {
+    session.on('pty', (accept: Answer, reject: Answer, info: PseudoTtyInfo) => {
+      if (!this.#admission!.permits.pty) return reject?.();
       terminal.hasPty = true;
       resize(info);
       accept?.();
     });
+    // Before the shell only; afterwards the guard asks `io`.
     session.on('window-change', (accept: Answer, _reject: Answer, info: WindowChangeInfo) => {
       resize(info);
       accept?.();
-      io?.resized();
     });
     session.on('env', (accept: Answer, reject: Answer, { key, val }) => {
       if (key !== 'TZ' || !isTimeZone(val)) return reject?.();
       terminal.timeZone = val;
       accept?.();
     });
-    session.on('signal', (accept: Answer, reject: Answer, { name }) => {
-      if (!STOP_SIGNALS.has(name)) return reject?.();
-      accept?.();
-      io?.interrupt();
-    });
     const start = (line: string, accept: () => ServerChannel | undefined) => {
       const channel = accept();
-      // A second shell on one session; `io` is the first one's.
-      if (channel === undefined) return;
+      if (channel === undefined) return; // a second shell on one session
       const output = new ChannelOutput(channel, this.#guard);
-      const { argv, hint, problem } = this.#plan(line);
-      io = this.#openIo(channel, output, terminal, argv);
+      const { argv, hint, problem } = this.#plan(line, terminal.hasPty);
+      const io = this.#openIo(channel, output, terminal, argv);
       this.#run(argv, problem, hint, io)
         .then((code) => finish(channel, output, code))
         .catch((err: unknown) => {
@@ -110,6 +123,13 @@ export class SshConnection {
     };
     session.on('shell', (accept) => start('', accept));
     session.on('exec', (accept, _reject, { command }) => start(command, accept));
+    // Without a listener for `sftp` ssh2 has this for all subsystems.
+    session.on('subsystem', (accept, reject: Answer, { name }) => {
+      if (name !== 'sftp') return reject?.();
+      const channel = accept() as ServerChannel | undefined;
+      if (channel === undefined) return;
+      serveSftp(channel, this.#guard, this.#deps.services, this.#caller());
+    });
   }
 
   #openIo(
@@ -121,7 +141,9 @@ export class SshConnection {
     const io = new ChannelIo(channel, output, terminal, argv[0] === 'attach', (err) =>
       this.#journal.error({ err }, 'input could not be handled'),
     );
-    this.#guard.onChannelClosed(channel as unknown as PrivateChannel, () => {
+    const privateChannel = channel as unknown as PrivateChannel;
+    this.#guard.serveRequests(privateChannel, (request) => io.requested(request));
+    this.#guard.onChannelClosed(privateChannel, () => {
       output.close();
       io.interrupt();
     });
@@ -144,28 +166,33 @@ export class SshConnection {
   }
 
   /** What a login name and a command line together ask for (DESIGN 7). */
-  #plan(line: string): Plan {
-    const { user, port, options } = this.#destination!;
-    let words: string[];
+  #plan(line: string, hasPty: boolean): Plan {
+    const { user, port, options } = this.#admission!.destination;
     try {
-      words = splitWords(line);
+      const words = splitWords(line);
+      const oldScp = refuseOldScp(words);
+      if (oldScp !== null) return planOf([], oldScp);
+      if (port !== null) return planOf(this.#planFor(port, options, words));
+      const [first] = words;
+      if (first !== undefined)
+        return planOf(this.#deps.isVerb(first) ? words : ['attach', ...words]);
+      return hasPty ? planOf(['menu']) : { ...planOf(['ports']), hint: hintFor(user) };
     } catch (error) {
-      return planOf([], (error as Fault).message);
+      if (error instanceof Fault) return planOf([], error.message);
+      throw error;
     }
-    const [first, ...rest] = words;
-    if (port === null) {
-      if (first === undefined) return { argv: ['ports'], problem: '', hint: hintFor(user) };
-      return planOf(this.#deps.isVerb(first) ? words : ['attach', ...words]);
-    }
+  }
+
+  /** @throws Fault USAGE. */
+  #planFor(port: string, options: readonly string[], words: readonly string[]): string[] {
     const attach = attachArguments(port, options);
-    if (attach === null) {
-      return planOf([], `${options.join(':')}: after the port come only "view" and "force"`);
-    }
-    if (first === undefined) return planOf(attach);
-    if (!this.#deps.isVerb(first)) {
-      return planOf([], `${first}: not a command; the login name already says which port`);
-    }
-    return planOf([first, port, ...rest]);
+    const [first, ...rest] = words;
+    if (first === undefined) return attach;
+    const isPort = this.#door !== null && isNameOf(this.#door, first);
+    if (first === 'attach' || isPort) return [...attach, ...rest];
+    if (this.#deps.isVerb(first)) return [first, port, ...rest];
+    const what = this.#door === null ? 'the login name' : 'this door';
+    throw new Fault('USAGE', `${first}: not a command; ${what} already says which port`);
   }
 }
 
@@ -197,11 +224,6 @@ function finish(channel: ServerChannel, output: ChannelOutput, code: number): vo
   });
 }
 
-function isTerminalSize(value: number): boolean {
-  return Number.isInteger(value) && value > 0 && value <= 1_000;
-}
-
-const STOP_SIGNALS: ReadonlySet<string> = new Set(['INT', 'TERM', 'HUP', 'QUIT']);
 /** As shells have it: 128 + SIGINT. */
 const INTERRUPTED = 130;
 const LINGER_MS = 1_000;

@@ -1,5 +1,7 @@
 import type { ServerChannel } from 'ssh2';
+import { Fault } from '../../core/fault.ts';
 import type { FrontendServices } from '../../core/frontend.ts';
+import { NAME_PATTERN } from '../../core/names.ts';
 import type { Caller } from '../../core/user.ts';
 import type { OpenSession } from '../binary-session.ts';
 import { LastWords } from '../last-words.ts';
@@ -19,6 +21,8 @@ export async function openDirectChannel(
   caller: Caller,
   port: string,
 ): Promise<DirectChannel> {
+  if (!NAME_PATTERN.test(port))
+    throw new Fault('PORT_UNKNOWN', `not the name of a port; ${ONLY_PORTS}`);
   const early: { bytes: Uint8Array; done: () => void }[] = [];
   let output: ChannelOutput | null = null;
   let channel: ServerChannel | null = null;
@@ -47,7 +51,7 @@ export async function openDirectChannel(
 
   const session = await openSession(
     services,
-    { caller, port, mode: 'write', delivery: 'program', from: null, notices: false, keys: false },
+    { caller, port, mode: 'write', delivery: 'program', from: null, notices: false, keys: null },
     {
       write,
       ended: (why) => {
@@ -58,7 +62,20 @@ export async function openDirectChannel(
         end();
       },
     },
-  );
+  ).catch((error: unknown) => {
+    if (!(error instanceof Fault && error.code === 'PORT_UNKNOWN')) throw error;
+    throw new Fault(error.code, `${error.message}; ${ONLY_PORTS}`, error);
+  });
+
+  async function sendBreak(durationMs: number): Promise<boolean> {
+    try {
+      await session.sendBreak(durationMs);
+      return true;
+    } catch (error) {
+      if (error instanceof Fault) return false;
+      throw error;
+    }
+  }
 
   function pass(bytes: Buffer): void {
     channel!.pause();
@@ -83,6 +100,9 @@ export async function openDirectChannel(
       for (const { bytes, done } of early.splice(0)) {
         output.write(bytes).then(done, () => undefined);
       }
+      guard.serveRequests(channel as unknown as PrivateChannel, (request) =>
+        request.type === 'break' ? sendBreak(request.durationMs) : false,
+      );
       channel.on('data', pass);
       channel.once('end', () => {
         lastWords
@@ -96,3 +116,6 @@ export async function openDirectChannel(
     abandon: () => session.detach('the client left'),
   };
 }
+
+/** For who takes this for a way into the network behind the server. */
+const ONLY_PORTS = 'no address or host can be reached from here, only ports by name: -W PORT:1';

@@ -1,38 +1,27 @@
-import type { Socket } from 'node:net';
-import ssh2, { type Connection, type ServerConfig } from 'ssh2';
-import { Fault } from '../../core/fault.ts';
 import type { Frontend } from '../../core/frontend.ts';
 import type { DoorSettings } from '../../core/settings.ts';
-import { Door, DOOR_LIMITS, type DoorDeps, type Guest } from '../door.ts';
-import { SshConnection, type SshDeps } from './connection.ts';
-import { loadHostKeys, type HostKeys } from './host-keys.ts';
-
-export interface SshFrontendDeps extends SshDeps, Pick<DoorDeps, 'penalties' | 'limits'> {
-  /** `keys/` of the data directory. */
-  keysDirectory: string;
-}
+import { Door, type DoorDeps } from '../door.ts';
+import type { SshServer } from './server.ts';
 
 /** The SSH door: all ports and all verbs behind one address. */
 export class SshFrontend implements Frontend {
   readonly kind = 'ssh';
-  readonly #deps: SshFrontendDeps;
-  readonly #journal: SshFrontendDeps['services']['journal'];
+  readonly #server: SshServer;
+  readonly #deps: DoorDeps;
   #settings: DoorSettings | null;
-  #server: ssh2.Server | null = null;
   #door: Door | null = null;
   /** Shut, but perhaps with clients left inside. */
   #formerDoors: Door[] = [];
-  /** Start, stop, update and retry take turns. */
+  /** Start, stop, update and the return of the host keys take turns. */
   #turn: Promise<void> = Promise.resolve();
-  #retry: NodeJS.Timeout | null = null;
+  #stopWaiting: (() => void) | null = null;
   #isRunning = false;
-  /** From the door to ssh2's `connection` event, which comes with the client's first line. */
-  readonly #guests = new WeakMap<Socket, Guest>();
 
-  constructor(settings: DoorSettings | null, deps: SshFrontendDeps) {
+  /** The server is shared with the doors of single ports (port-frontend.ts). */
+  constructor(settings: DoorSettings | null, server: SshServer, deps: DoorDeps) {
     this.#settings = settings;
+    this.#server = server;
     this.#deps = deps;
-    this.#journal = deps.services.journal;
   }
 
   start(): Promise<void> {
@@ -45,12 +34,11 @@ export class SshFrontend implements Frontend {
   stop(): Promise<void> {
     return this.#inTurn(async () => {
       this.#isRunning = false;
-      if (this.#retry !== null) clearTimeout(this.#retry);
+      this.#stopWaiting?.();
       const doors = this.#door === null ? this.#formerDoors : [this.#door, ...this.#formerDoors];
       await Promise.all(doors.map((door) => door.stop(true)));
       this.#door = null;
       this.#formerDoors = [];
-      this.#server = null;
     });
   }
 
@@ -90,107 +78,25 @@ export class SshFrontend implements Frontend {
   }
 
   async #open(): Promise<void> {
-    if (this.#retry !== null) clearTimeout(this.#retry);
-    this.#retry = null;
     const settings = this.#settings;
-    if (settings === null) return;
-    try {
-      this.#server ??= this.#createServer(await loadHostKeys(this.#deps.keysDirectory));
-    } catch (error) {
-      this.#keysFailed(error);
+    if (settings === null || this.#door !== null) return;
+    if (!(await this.#server.load())) {
+      this.#waitForKeys();
       return;
     }
-    const { penalties, limits } = this.#deps;
     this.#door = new Door(
-      { ...settings, welcome: (guest) => this.#welcome(guest) },
-      { journal: this.#journal, penalties, ...(limits && { limits }) },
+      { ...settings, welcome: (guest) => this.#server.welcome(guest, null) },
+      this.#deps,
     );
     await this.#door.start();
   }
 
-  /** The door stays shut until the keys are back; looked for now and then, said once. */
-  #keysFailed(error: unknown): void {
-    const fields =
-      error instanceof Fault ? { fault: error.code, why: error.message } : { err: error };
-    this.#journal.error(fields, 'ssh door stays shut: no usable host keys');
-    this.#retry = setTimeout(
-      () => void this.#inTurn(() => this.#retryKeys()),
-      this.#deps.limits?.retryMs ?? DOOR_LIMITS.retryMs,
-    ).unref();
-  }
-
-  async #retryKeys(): Promise<void> {
-    if (!this.#isRunning || this.#settings === null) return;
-    try {
-      await loadHostKeys(this.#deps.keysDirectory);
-    } catch {
-      this.#retry?.refresh();
-      return;
-    }
-    await this.#open();
-  }
-
-  #createServer({ privateKeys, fingerprints, isNew }: HostKeys): ssh2.Server {
-    this.#journal.info({ fingerprints }, isNew ? 'ssh host keys made' : 'ssh host keys read');
-    const server = new ssh2.Server({ ...SERVER_CONFIG, hostKeys: privateKeys });
-    server.on('connection', (client: Connection) => {
-      const { _sock: socket } = client as Connection & { _sock: Socket };
-      const guest = this.#guests.get(socket);
-      if (guest === undefined) {
-        socket.destroy();
-        return;
-      }
-      guest.identified();
-      try {
-        new SshConnection(client, guest, this.#deps);
-      } catch (err) {
-        this.#journal.error({ err }, 'ssh connection could not be served');
-        socket.destroy();
-      }
+  #waitForKeys(): void {
+    this.#stopWaiting?.();
+    this.#stopWaiting = this.#server.whenLoaded(() => {
+      void this.#inTurn(async () => {
+        if (this.#isRunning) await this.#open();
+      });
     });
-    return server;
-  }
-
-  #welcome(guest: Guest): void {
-    this.#guests.set(guest.socket, guest);
-    this.#server!.injectSocket(guest.socket);
   }
 }
-
-/**
- * No SHA-1 (guards.ts has the rest of that), no compression (before login it is an attack surface, after it a waste), no CBC. ssh2
- * has no post-quantum key exchange. AES-GCM first: without its own addon ssh2 pays twice for ChaCha.
- */
-const SERVER_CONFIG: Omit<ServerConfig, 'hostKeys'> = {
-  ident: 'Fairlead',
-  keepaliveInterval: 20_000,
-  keepaliveCountMax: 3,
-  algorithms: {
-    kex: [
-      'curve25519-sha256',
-      'curve25519-sha256@libssh.org',
-      'ecdh-sha2-nistp256',
-      'ecdh-sha2-nistp384',
-      'ecdh-sha2-nistp521',
-      'diffie-hellman-group16-sha512',
-      'diffie-hellman-group18-sha512',
-      'diffie-hellman-group14-sha256',
-    ],
-    serverHostKey: ['ssh-ed25519', 'rsa-sha2-512', 'rsa-sha2-256'],
-    cipher: [
-      'aes128-gcm@openssh.com',
-      'aes256-gcm@openssh.com',
-      'chacha20-poly1305@openssh.com',
-      'aes256-ctr',
-      'aes192-ctr',
-      'aes128-ctr',
-    ],
-    hmac: [
-      'hmac-sha2-256-etm@openssh.com',
-      'hmac-sha2-512-etm@openssh.com',
-      'hmac-sha2-256',
-      'hmac-sha2-512',
-    ],
-    compress: ['none'],
-  },
-};

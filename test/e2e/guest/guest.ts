@@ -7,12 +7,13 @@ import { join } from 'node:path';
 import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compileC } from '../../support/compile-c.ts';
+import { freeTcpPort } from '../daemon.ts';
 import { grubImage, linuxImage, xenImage } from './image.ts';
 
 /** A real machine's serial line: Linux under QEMU, without KVM. Start one at a time. */
 export interface Guest {
   readonly pid: number;
-  /** The serial line: a unix socket that QEMU listens on, or the path of a pty. */
+  /** The serial line: a unix socket that QEMU listens on, the path of a pty, or host:port. */
   readonly path: string;
   /** Every byte the guest sent on the line so far, as QEMU itself wrote it down: the truth. */
   said(): Buffer;
@@ -30,7 +31,8 @@ export interface Guest {
 }
 
 export interface GuestOptions {
-  serial: 'unix' | 'pty';
+  /** `telnet`: QEMU is the telnet server, and an IAC BREAK is a BREAK of the guest's UART. */
+  serial: 'unix' | 'pty' | 'telnet';
   /**
    * `xen`: Debian's hypervisor on com1, with the same Linux as its dom0 on hvc0. `grub`: a boot
    * loader's menu on the line, which nobody has to leave.
@@ -50,8 +52,12 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   const logFile = join(directory, 'serial.log');
   const socket = join(directory, 'serial.sock');
   const qmpSocket = join(directory, 'qmp.sock');
-  const line =
-    options.serial === 'unix' ? `socket,id=line,path=${socket},server=on,wait=off` : 'pty,id=line';
+  const tcpPort = options.serial === 'telnet' ? await freeTcpPort() : 0;
+  const line = {
+    unix: `socket,id=line,path=${socket},server=on,wait=off`,
+    pty: 'pty,id=line',
+    telnet: `socket,id=line,host=127.0.0.1,port=${tcpPort},server=on,wait=off,telnet=on`,
+  }[options.serial];
   const child = spawn(
     'qemu-system-x86_64',
     [
@@ -98,10 +104,14 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
       if (hasEnded(child)) throw new Error(`QEMU ended: ${complaint}`);
     });
     const machine = qmp;
-    const path = options.serial === 'unix' ? socket : await ptyPath(machine);
+    const path = {
+      unix: async () => socket,
+      pty: () => ptyPath(machine),
+      telnet: async () => `127.0.0.1:${tcpPort}`,
+    }[options.serial];
     return {
       pid: child.pid!,
-      path,
+      path: await path(),
       said,
       run: async () => void (await machine.execute('cont')),
       qmp: (command, arguments_) => machine.execute(command, arguments_),

@@ -1,0 +1,131 @@
+import { Fault } from '../../core/fault.ts';
+import type { LineState } from '../../core/line-settings.ts';
+import {
+  answerComPort,
+  beginComPort,
+  COM_PORT_SERVER,
+  noteLineState,
+  noteSignals,
+  planComPort,
+  wishComPort,
+  type ComPortAction,
+  type ComPortServer,
+} from '../../protocols/rfc2217-server.ts';
+import { parseComPort, type ComPortCommand } from '../../protocols/rfc2217.ts';
+import type { LineEvent, Session } from '../../sessions/session.ts';
+
+/** What RFC 2217 needs of a session. */
+export type ComPortSession = Pick<
+  Session,
+  'setLine' | 'setSignals' | 'setBreak' | 'purge' | 'lineState'
+>;
+
+/**
+ * RFC 2217 on a session's line: requests one by one, each answered with what holds once it was done,
+ * and notifications as the line changes.
+ */
+export class ComPort {
+  readonly #session: ComPortSession;
+  readonly #signature: string;
+  readonly #send: (bytes: Uint8Array) => void;
+  #server: ComPortServer = COM_PORT_SERVER;
+  #hasBegun = false;
+  #line: LineState = { line: null, flow: 'none', signals: {}, isBreaking: false };
+
+  /** `send` gets whole subnegotiations. */
+  constructor(session: ComPortSession, signature: string, send: (bytes: Uint8Array) => void) {
+    this.#session = session;
+    this.#signature = signature;
+    this.#send = send;
+  }
+
+  /** The client wants no data for now. */
+  get isSuspended(): boolean {
+    return this.#server.isSuspended;
+  }
+
+  /** The option was agreed on; in both directions perhaps, which is once. */
+  async begin(): Promise<void> {
+    if (this.#hasBegun) return;
+    this.#hasBegun = true;
+    const { signals } = await this.#look();
+    this.#say(beginComPort(this.#server, signals));
+  }
+
+  /** A sub-option of the client. False: it is malformed. */
+  async take(bytes: Uint8Array): Promise<boolean> {
+    const request = parseComPort('client', bytes);
+    if (request === null) return false;
+    if (isAboutLine(request)) await this.#look();
+    const planned = planComPort(this.#server, request, this.#line);
+    this.#server = planned.server;
+    if (planned.action !== null) {
+      const outcome = await this.#do(planned.action);
+      if (outcome === 'unsupported') this.#server = wishComPort(this.#server, planned.action);
+      if (isAboutLine(request)) await this.#look();
+    }
+    this.#say(answerComPort(this.#server, request, this.#line, this.#signature));
+    return true;
+  }
+
+  event(event: LineEvent): void {
+    if (!this.#hasBegun) return;
+    switch (event.kind) {
+      case 'signals':
+        return this.#say(noteSignals(this.#server, event.signals));
+      case 'break':
+        return this.#say(noteLineState(this.#server, 'break'));
+      case 'line-error':
+        return this.#say(noteLineState(this.#server, event.error));
+      case 'line':
+      case 'writer':
+      case 'down':
+      case 'up':
+        return;
+    }
+  }
+
+  /** The line as it is, or was when last it could be seen. */
+  async #look(): Promise<LineState> {
+    try {
+      this.#line = await this.#session.lineState();
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+    }
+    return this.#line;
+  }
+
+  async #do(action: ComPortAction): Promise<'done' | 'refused' | 'unsupported'> {
+    const session = this.#session;
+    try {
+      switch (action.do) {
+        case 'set-line':
+          await session.setLine(action.line, action.flow);
+          break;
+        case 'set-signals':
+          await session.setSignals(action.signals);
+          break;
+        case 'set-break':
+          await session.setBreak(action.isOn);
+          break;
+        case 'purge':
+          await session.purge(action.queue);
+      }
+      return 'done';
+    } catch (error) {
+      // The answer says what holds: RFC 2217 has no other way to refuse.
+      if (!(error instanceof Fault)) throw error;
+      return error.code === 'PORT_UNSUPPORTED' ? 'unsupported' : 'refused';
+    }
+  }
+
+  #say({ server, answers }: { server: ComPortServer; answers: Uint8Array[] }): void {
+    this.#server = server;
+    for (const answer of answers) this.#send(answer);
+  }
+}
+
+/** Its answer tells something of the line, so the driver has to be asked. */
+function isAboutLine({ kind }: ComPortCommand): boolean {
+  return ['baud', 'data-bits', 'parity', 'stop-bits', 'control'].includes(kind);
+}
