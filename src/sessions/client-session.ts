@@ -206,6 +206,8 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   askForWrite(): Promise<void> {
     return this.#change(async () => {
       const { port, uuid } = this.attached;
+      // What was typed while it wrote goes out first, or is refused so that somebody hears it.
+      await this.#at.input.delivered();
       const attachment = await Attachment.open(this, port, 'write');
       const { place } = this.#at.stream;
       if (place === null || attachment.attached.uuid !== uuid) {

@@ -31,7 +31,7 @@ export const SESSION_KEYS: EscapeTable<SessionKey> = {
     help: 'BREAK',
     next: {
       '0': { help: 'send BREAK', action: { do: 'break-list', key: '0' } },
-      '?': plain('break-keys', 'the break list of this port'),
+      '?': plain('break-keys', 'the break list of this port; l and its key sends an entry'),
       ...Object.fromEntries(
         [...'123456789abcdefghijklmnopqrstuvwxyz'].map((key) => [
           key,

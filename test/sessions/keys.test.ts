@@ -145,6 +145,43 @@ describe('the keys of a session', () => {
     assert.match(bob.notices.at(-1)!, /^you get write/, 'who lost it is the first to get it back');
   });
 
+  it('show nothing twice of what comes while write is asked for', async () => {
+    for (const more of [5, 500_000]) {
+      const { open, backend, services } = await start();
+      await open('alice');
+      const bob = await open('bob', { mode: 'view' });
+      backend('db1').say('before ');
+      const { attach } = services.access;
+      services.access.attach = async (request, onEvent) => {
+        const session = await attach(request, onEvent);
+        backend('db1').say('x'.repeat(more));
+        await settle();
+        return session;
+      };
+      await chunk(bob, '\x05ca');
+      backend('db1').say(' after');
+      await bob.until(/after/);
+      assert.equal(bob.text, `before ${'x'.repeat(more)} after`);
+      assert.equal(bob.notices.length, 2);
+    }
+  });
+
+  it('take along what is typed behind them, and tell of input that went nowhere', async () => {
+    const { open, backend, world } = await start();
+    const alice = await open('alice', { mode: 'view' });
+    void alice.type('\x05ca');
+    void alice.type('x');
+    await settle(10);
+    assert.equal(backend('db1').writtenText, 'x');
+    backend('db1').roomBytes = 0;
+    await chunk(alice, 'stuck');
+    await chunk(alice, '\x05cs');
+    await chunk(alice, '\x05ca');
+    await world.timers.advance(6_000);
+    assert.ok(alice.notices.some((line) => line.startsWith('input refused')));
+    assert.match(alice.notices.at(-1)!, /^db1: you write/);
+  });
+
   it('replay the last lines without their questions, then go on live', async () => {
     const { open, backend } = await start();
     const alice = await open('alice');

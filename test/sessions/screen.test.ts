@@ -72,6 +72,16 @@ describe('the screen as it stands', () => {
     assert.equal(Buffer.from(cleared.screen).includes('\x1b[2J'), false);
   });
 
+  it('colours nothing that was not, where a coloured line wraps at the foot of the screen', async () => {
+    const { older, screen } = await restore(`\x1b[44m${'x'.repeat(21)}\x1b[0m\r\nend`);
+    const client = new Screen();
+    await client.feed('\r\n'.repeat(10), older, screen);
+    const lines = client.shows();
+    assert.deepEqual(lines.slice(-2), ['<bg4>x', 'end']);
+    assert.equal(lines.at(-3), '<bg4>x'.repeat(20));
+    client.terminal.dispose();
+  });
+
   it('is empty for nothing, and takes any size', async () => {
     const nothing = await restore('');
     const client = new Screen();
