@@ -5,9 +5,12 @@ import { Fault, faultFrom, type FaultMessage } from '../core/fault.ts';
 import type { Settings } from '../core/settings.ts';
 import { VERBS } from '../verbs/index.ts';
 
+/** No port may have these names either: help itself, and a directory beside the ports' in sftp. */
+const OTHER_WORDS = ['help', 'incidents'];
+
 /** What a configuration is checked against besides itself. */
 export function configContext(): { verbs: string[]; machines: readonly string[] } {
-  return { verbs: VERBS.map((verb) => verb.name), machines: SIM_MACHINES };
+  return { verbs: [...VERBS.map((verb) => verb.name), ...OTHER_WORDS], machines: SIM_MACHINES };
 }
 
 /**

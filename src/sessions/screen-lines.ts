@@ -43,6 +43,8 @@ export class LineWriter {
     if (!next.isWrapped) return false;
     const last = this.#line(row).getCell(this.#columns - 1, this.#cell)!;
     if (last.getChars() === '' && last.getWidth() !== 0) return false;
+    // Only a character wraps: there must be one to write.
+    if (this.#lastColumn(next) < 0) return false;
     // A line that comes up while a background is set would be filled with it.
     const first = next.getCell(0, this.#cell)!;
     return first.getChars() !== '' && first.isBgDefault();
@@ -58,7 +60,9 @@ export class LineWriter {
       const wanted = styleOf(cell);
       if (wanted !== style) text += wanted === '' ? '\x1b[0m' : wanted;
       style = wanted;
-      text += cell.getChars() || ' ';
+      // Half a character, where nothing wraps: it would go to the next line.
+      const isCut = cell.getWidth() > this.#columns - column;
+      text += isCut ? ' ' : cell.getChars() || ' ';
     }
     return style === '' ? text : text + '\x1b[0m';
   }

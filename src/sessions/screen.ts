@@ -228,7 +228,8 @@ function asScrolledText(
   const buffer = terminal.buffer.active;
   const text = new LineWriter(buffer, terminal.cols);
   const cursorRow = buffer.baseY + buffer.cursorY;
-  const end = Math.max(text.endOfText(buffer.baseY), cursorRow + 1);
+  // Once it scrolled, the cursor may stand above empty lines that are part of the screen.
+  const end = buffer.baseY > 0 ? buffer.length : Math.max(text.endOfText(0), cursorRow + 1);
   const begin = Math.max(0, end - Math.max(1, terminal.rows - reservedRows));
   const older = begin === 0 ? '' : text.lines(0, begin) + '\r\n';
   const up = end - 1 - cursorRow;
