@@ -40,7 +40,6 @@ const PACKAGES: Readonly<Record<string, string>> = {
   commander: 'verbs/',
   pino: 'app/',
   '@xterm/headless': 'sessions/',
-  '@xterm/addon-serialize': 'sessions/',
 };
 
 /** Floor 1 touches nothing outside: of Node it may use what computes and nothing else. */

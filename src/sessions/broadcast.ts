@@ -119,17 +119,10 @@ export function resolvePorts(
   const unknown: string[] = [];
   for (const word of words) {
     const fits = ports.filter(({ name, aliases }) =>
-      [name, ...aliases].some((each) => sameName(each, word) || isGlobOf(word, each)),
+      [name, ...aliases].some((each) => sameName(each, word) || globMatches(word, each)),
     );
     if (fits.length === 0) unknown.push(word);
     for (const { name } of fits) found.add(name);
   }
   return { found: [...found].filter((name) => !sameName(name, own)).sort(), unknown };
-}
-
-/** Matching takes a time that grows with the number of stars to the power of. */
-const STARS_MAX = 3;
-
-function isGlobOf(word: string, name: string): boolean {
-  return word.split('*').length - 1 <= STARS_MAX && globMatches(word, name);
 }
