@@ -5,6 +5,7 @@ import type { Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { DoorCaps, TlsSettings } from '../core/settings.ts';
 import { DoorTls, type ClientCertificate } from './door-tls.ts';
+import { watchHalfClosed } from './half-closed.ts';
 
 /**
  * A TCP listener that bounds what clients can take (DESIGN 11): who may connect at all, how many
@@ -143,8 +144,9 @@ export class Door {
       return;
     }
     let offence: Offence = 'noauth';
+    let isIdentified = false;
     const identified = () => {
-      visit.isSilent = false;
+      isIdentified = true;
       clearTimeout(identify);
     };
     const known = () => {
@@ -157,7 +159,8 @@ export class Door {
       socket,
       address,
       source,
-      isSilent: true,
+      // Of a TLS handshake under way nothing is heard but that there is one.
+      isSilent: () => !isIdentified && (this.#tls === null || socket.bytesRead === 0),
       isStranger: true,
       leave: (isToBlame) => {
         if (!this.#visits.delete(visit)) return;
@@ -175,7 +178,8 @@ export class Door {
       visit.leave(true);
     }, this.#limits.authenticateMs);
     socket.once('close', () => visit.leave(true));
-    const welcome = (guestSocket: Socket, certificate: ClientCertificate) =>
+    const welcome = (guestSocket: Socket, certificate: ClientCertificate) => {
+      guestSocket.once('end', () => watchHalfClosed(socket));
       this.#options.welcome({
         socket: guestSocket,
         address,
@@ -186,6 +190,7 @@ export class Door {
         failed: () => (offence = 'authfail'),
         authenticated: known,
       });
+    };
     if (this.#tls === null) welcome(socket, NO_CERTIFICATE);
     else {
       this.#tls.shake(socket, (secure, certificate) => {
@@ -221,7 +226,7 @@ export class Door {
     let silent: ReadonlySet<Visit> = NOBODY;
     let speaking: ReadonlySet<Visit> = NOBODY;
     for (const visits of this.#strangers.values()) {
-      const isSilent = [...visits].some((visit) => visit.isSilent);
+      const isSilent = [...visits].some((visit) => visit.isSilent());
       if (isSilent && visits.size > silent.size) silent = visits;
       if (visits.size > speaking.size) speaking = visits;
     }
@@ -234,7 +239,7 @@ export class Door {
   }
 
   #endSilent(visits: ReadonlySet<Visit>): boolean {
-    const oldest = [...visits].find(({ isSilent }) => isSilent);
+    const oldest = [...visits].find((visit) => visit.isSilent());
     if (oldest !== undefined) this.#end(oldest);
     return oldest !== undefined;
   }
@@ -340,7 +345,7 @@ interface Visit {
   readonly address: string;
   readonly source: string;
   /** It did not say a word of our protocol. */
-  isSilent: boolean;
+  readonly isSilent: () => boolean;
   /** It did not log in. */
   isStranger: boolean;
   /** Ends it; `isToBlame`: a stranger pays for having gone without logging in. */

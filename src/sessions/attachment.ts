@@ -105,7 +105,7 @@ export class Attachment {
     };
     if (from === 'screen') {
       const size = options.size?.() ?? USUAL_SIZE;
-      const greetingRows = (): number => (isGreeted ? 0 : lines.length + 1);
+      const greetingRows = (): number => (isGreeted ? 0 : lines.length);
       const cancel = timers.after(GREETING_MS, greet);
       const greetOnce = (): void => {
         cancel();

@@ -10,6 +10,7 @@ import { Attachment } from './attachment.ts';
 import type { AttachmentOwner } from './attachment.ts';
 import { IdleWatch } from './idle-watch.ts';
 import type { Seat } from './key-actions.ts';
+import { LineStart } from './line-start.ts';
 import { Person } from './person.ts';
 import { RESET_MODES } from './screen.ts';
 import type {
@@ -28,6 +29,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   readonly timers: Timers;
   readonly teller: Teller;
   readonly #idle: IdleWatch;
+  readonly #lineStart = new LineStart();
   #person: Person | null;
   #attachment: Attachment | null = null;
   /** It is being attached anew. */
@@ -37,11 +39,18 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   constructor(services: SessionServices, options: SessionOptions, output: SessionOutput) {
     this.services = services;
     this.options = options;
-    this.output = output;
+    this.output = {
+      write: (bytes, done) => {
+        this.#lineStart.wrote(bytes);
+        output.write(bytes, done);
+      },
+      ended: (why) => output.ended(why),
+      event: (event) => output.event?.(event),
+    };
     this.timers = services.timers ?? realTimers;
     this.teller = new Teller(
       (bytes, done) => {
-        if (!this.#isOver) output.write(bytes, done);
+        if (!this.#isOver) this.output.write(this.#lineStart.trim(bytes), done);
       },
       (text) => this.#untold(text),
       options.notices,

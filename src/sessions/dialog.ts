@@ -39,8 +39,8 @@ export class Dialog {
   }
 
   async confirm(question: string): Promise<boolean> {
-    const bytes = await this.#ask(`${question} (y/n)`, { keys: 1 });
-    return bytes !== null && (bytes[0] === 0x79 || bytes[0] === 0x59);
+    const bytes = await this.#ask(`${question} (y/n)`, { confirms: true });
+    return bytes !== null;
   }
 
   /** So many keys as they are typed, control characters too. */

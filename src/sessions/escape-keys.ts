@@ -47,7 +47,9 @@ export function stepEscape<Action>(
 
 /** The lines of `^Ec?`. */
 export function escapeHelp(table: EscapeTable<unknown>, prefix: EscapePrefix): string[] {
-  return helpLines(table, prefixName(prefix));
+  const lines = helpLines(table, prefixName(prefix));
+  const columns = Math.max(...lines.map(({ keys }) => keys.length));
+  return lines.map(({ keys, help }) => `${keys.padEnd(columns)}  ${help}`);
 }
 
 /** `^Ec` */
@@ -121,12 +123,14 @@ export class EscapeKeys<Action> {
   }
 }
 
-function helpLines(table: EscapeTable<unknown>, before: string): string[] {
+function helpLines(
+  table: EscapeTable<unknown>,
+  before: string,
+): { keys: string; help: string }[] {
   return Object.entries(table).flatMap(([key, entry]) => {
-    if (!('next' in entry)) {
-      return entry.isSilent ? [] : [`${before}${keyName(key)}  ${entry.help}`];
-    }
-    if (entry.keys !== undefined) return [`${before}${entry.keys}  ${entry.help}`];
+    const { help } = entry;
+    if (!('next' in entry)) return entry.isSilent ? [] : [{ keys: before + keyName(key), help }];
+    if (entry.keys !== undefined) return [{ keys: before + entry.keys, help }];
     return helpLines(entry.next, before + keyName(key));
   });
 }

@@ -62,6 +62,7 @@ export class History {
     from: LogPlace,
     live: StreamPlace,
   ): Promise<History> {
+    if (from.at === 'last-lines') await waitForCommit(source, live);
     const counted = countedFrom(live, from);
     const found = counted && (await tryLocate(source, counted));
     const place = found ? counted : from;
@@ -97,7 +98,7 @@ export class History {
   /** True: all that the log will ever have before `until` was read. */
   async #read(until: StreamPlace): Promise<boolean> {
     const { log, caller, uuid } = this.#source;
-    let isCommitted = false;
+    let isAllThere = false;
     for (;;) {
       const batch = await log.read(caller, uuid, this.#cursor, READ_BYTES);
       for (const record of batch.records) {
@@ -112,10 +113,10 @@ export class History {
       this.#cursor = batch.next;
       if (!(await this.#flush())) return true;
       if (!batch.atEnd) continue;
-      if (isCommitted && batch.records.length === 0) return true;
-      isCommitted = await this.#isCommitted(until);
+      if (isAllThere && batch.records.length === 0) return true;
+      isAllThere = await isCommitted(this.#source, until);
       // If it is, one more look: it may have been committed after the read.
-      if (!isCommitted && !(await log.changed(caller, uuid, this.#cursor, COMMIT_WAIT_MS))) {
+      if (!isAllThere && !(await log.changed(caller, uuid, this.#cursor, COMMIT_WAIT_MS))) {
         return false;
       }
     }
@@ -190,13 +191,6 @@ export class History {
     return this.#sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
   }
 
-  async #isCommitted(until: StreamPlace): Promise<boolean> {
-    if (until.offset === 0) return true;
-    const { log, caller, uuid } = this.#source;
-    const [port] = await log.ports(caller, uuid);
-    const epoch = port?.epochs.find((candidate) => candidate.epoch === until.epoch);
-    return epoch !== undefined && epoch.endOffset >= until.offset;
-  }
 }
 
 const NOT_LOGGED = 'the log does not have them';
@@ -224,6 +218,27 @@ async function locate(
       : place.at !== 'time' && place.at !== 'boot';
   if (!isOnItsWay) throw new Fault('LOG_NOT_FOUND', 'the log does not reach back to that place');
   return end.epoch < live.epoch ? beforeAll : end;
+}
+
+/** Lines are counted from the end of the log: it has to hold what was heard so far. Bounded. */
+async function waitForCommit(source: HistorySource, live: StreamPlace): Promise<void> {
+  const { log, caller, uuid } = source;
+  for (;;) {
+    // The end first: a commit in between then ends the wait.
+    const end = (await tryLocate(source, { at: 'end' })) ?? { epoch: live.epoch, seq: 0 };
+    if (await isCommitted(source, live)) return;
+    if (!(await log.changed(caller, uuid, end, COMMIT_WAIT_MS))) return;
+  }
+}
+
+async function isCommitted(
+  { log, caller, uuid }: HistorySource,
+  until: StreamPlace,
+): Promise<boolean> {
+  if (until.offset === 0) return true;
+  const [port] = await log.ports(caller, uuid);
+  const epoch = port?.epochs.find((candidate) => candidate.epoch === until.epoch);
+  return epoch !== undefined && epoch.endOffset >= until.offset;
 }
 
 /** So many bytes before `live`, where that is in the same epoch; the log's end may be past it. */

@@ -114,8 +114,11 @@ const ACTIONS: Readonly<Record<PlainKey, Action>> = {
   task: runTask,
   prefix: changePrefix,
   suspend: async (_hands, seat) => {
-    if (seat.host) await seat.host.suspend();
-    else seat.tell('only `fairlead attach` can suspend itself; in ssh it is ~^Z');
+    if (seat.host) return seat.host.suspend();
+    const instead = { ssh: '; in ssh it is ~^Z', telnet: '; in telnet it is ^] and z' };
+    const { frontend } = seat.caller;
+    const hint = frontend === 'ssh' || frontend === 'telnet' ? instead[frontend] : '';
+    seat.tell(`only \`fairlead attach\` can suspend itself${hint}`);
   },
   logging: toggleLogging,
 };
@@ -170,7 +173,7 @@ async function breakList(key: string, hands: Hands, seat: Seat): Promise<void> {
   const task = tasks.find(({ breakKey }) => breakKey === key);
   if (task) {
     const isRun = !task.confirm || (await confirmed(hands, `run ${task.name}?`));
-    return isRun ? run(seat, key, task.confirm) : undefined;
+    return isRun ? run(seat, task.name, task.confirm) : undefined;
   }
   if (key !== '0') throw new Fault('NOT_FOUND', `the break list has no entry ${key}`);
   await seat.sendBreak(BREAK_MS);

@@ -1,3 +1,5 @@
+import { keyName } from './escape-keys.ts';
+
 /** What was typed at a prompt; null: cancelled. */
 export type PromptAnswer = { bytes: Uint8Array | null };
 
@@ -8,6 +10,8 @@ export interface PromptOptions {
   lists?: boolean;
   /** Ends after so many keys, whatever they are, instead of with Enter. */
   keys?: number;
+  /** Ends with y, or with n and what cancels; other keys do nothing. */
+  confirms?: boolean;
 }
 
 /** Characters that one may type; more are not taken. */
@@ -38,6 +42,7 @@ export class LinePrompt {
   feed(chunk: Uint8Array): PromptAnswer | null {
     if (this.#options.keys !== undefined) return this.#feedKeys(chunk, this.#options.keys);
     if (chunk[0] === ESC && chunk.length > 1) return null; // an arrow, a function key
+    if (this.#options.confirms) return this.#feedConfirmation(chunk);
     for (const byte of chunk) {
       switch (byte) {
         case CR:
@@ -73,9 +78,19 @@ export class LinePrompt {
   #feedKeys(chunk: Uint8Array, keys: number): PromptAnswer | null {
     for (const byte of chunk) {
       this.#typed.push(byte);
-      if (this.#typed.length < keys) continue;
-      this.#say(']\r\n');
-      return { bytes: Uint8Array.from(this.#typed) };
+      this.#say(keyName(String.fromCharCode(byte)));
+      if (this.#typed.length === keys) return this.#done(Uint8Array.from(this.#typed));
+    }
+    return null;
+  }
+
+  #feedConfirmation(chunk: Uint8Array): PromptAnswer | null {
+    for (const byte of chunk) {
+      const key = String.fromCharCode(byte);
+      if (!/[yn\r\n\x03\x1b]/i.test(key)) continue;
+      const isYes = key.toLowerCase() === 'y';
+      this.#say(isYes ? 'yes]\r\n' : 'no]\r\n');
+      return { bytes: isYes ? Uint8Array.of(byte) : null };
     }
     return null;
   }

@@ -67,12 +67,12 @@ export function skippedNotice(from: number, to: number): string {
   return `skipped ${to - from} bytes (${from}..${to}), the log has them`;
 }
 
-/** `3 alice writes from 192.0.2.7:51234 by ssh (you)` */
+/** `session 3: alice writes, from 192.0.2.7:51234 by ssh (you)` */
 export function describeSession(session: SessionStatus, own: number): string {
   const { user, remote, frontend, mode } = session;
   const you = session.session === own ? ' (you)' : '';
   const does = mode === 'write' ? 'writes' : 'views';
-  return `${session.session} ${user} ${does} from ${remote} by ${frontend}${you}`;
+  return `session ${session.session}: ${user} ${does}, from ${remote} by ${frontend}${you}`;
 }
 
 /** `db1 up, alice writes, 2 view` */

@@ -137,7 +137,8 @@ function watchDrawing(terminal: Terminal): { hasScrolledOff(): boolean } {
 /** What xterm knows and its interface does not tell. */
 interface TerminalState {
   /** First and last row of the scroll region, from 0; null: the whole screen. */
-  region: readonly [number, number] | null;
+  region: Region | null;
+  regionOfNormal: Region | null;
   /** Of the next character. */
   style: string;
   /** DECSC, of each buffer; null: nothing was saved. */
@@ -148,6 +149,8 @@ interface TerminalState {
   isCursorHidden: boolean;
   mouseEncoding: string;
 }
+
+type Region = readonly [top: number, bottom: number];
 
 interface SavedCursor {
   row: number;
@@ -192,9 +195,9 @@ function readState(terminal: Terminal): TerminalState {
     const set = charsetOf(g === glevel ? charset : sets[g]);
     return set === 'B' ? '' : `\x1b${which}${set}`;
   });
-  const isWhole = active.scrollTop === 0 && active.scrollBottom === terminal.rows - 1;
   return {
-    region: isWhole ? null : [active.scrollTop, active.scrollBottom],
+    region: regionOf(active, terminal.rows),
+    regionOfNormal: regionOf(normal, terminal.rows),
     style: styleOf(core._inputHandler._curAttrData),
     saved: savedCursor(active, terminal.rows),
     savedInNormal: savedCursor(normal, terminal.rows),
@@ -202,6 +205,10 @@ function readState(terminal: Terminal): TerminalState {
     isCursorHidden: core.coreService.isCursorHidden,
     mouseEncoding: core.coreMouseService.activeEncoding,
   };
+}
+
+function regionOf({ scrollTop, scrollBottom }: InternalBuffer, rows: number): Region | null {
+  return scrollTop === 0 && scrollBottom === rows - 1 ? null : [scrollTop, scrollBottom];
 }
 
 function savedCursor(buffer: InternalBuffer, rows: number): SavedCursor | null {
@@ -255,16 +262,15 @@ function asDrawnScreen(
   screen += text.lines(normal.baseY, text.endOfText(normal.baseY));
   if (active.type === 'alternate') {
     // Where the cursor is put back when the device leaves the alternate screen.
-    const { row, column, style } = state.savedInNormal ?? HOME;
-    screen += `${place(row, Math.min(column, cols - 1))}${style}\x1b[?1049h\x1b[0m\x1b[2J\x1b[H`;
+    screen += regionText(state.regionOfNormal) + savedAt(state.savedInNormal ?? HOME, cols);
+    screen += '\x1b[?1049h\x1b[0m\x1b(B\x1b[2J\x1b[H';
     const other = new LineWriter(alternate, cols);
     screen += other.lines(0, other.endOfText(0));
+    // Some terminals have one region for both screens.
+    if (state.regionOfNormal && !state.region) screen += '\x1b[r';
   }
-  if (state.region) screen += `\x1b[${state.region[0] + 1};${state.region[1] + 1}r`;
-  if (state.saved) {
-    const { row, column, style, charset } = state.saved;
-    screen += `${place(row, Math.min(column, cols - 1))}${style}\x1b(${charset}\x1b7\x1b[0m\x1b(B`;
-  }
+  screen += regionText(state.region);
+  if (state.saved) screen += `${savedAt(state.saved, cols)}\x1b7\x1b[0m\x1b(B`;
   const top = modes.originMode ? (state.region?.[0] ?? 0) : 0;
   if (modes.originMode) screen += '\x1b[?6h';
   const position = (column: number): string => place(active.cursorY - top, column);
@@ -273,6 +279,16 @@ function asDrawnScreen(
 }
 
 const HOME: SavedCursor = { row: 0, column: 0, style: '', charset: 'B' };
+
+/** Where DECSC is to find the cursor. */
+function savedAt({ row, column, style, charset }: SavedCursor, columns: number): string {
+  return `${place(row, Math.min(column, columns - 1))}${style}\x1b(${charset}`;
+}
+
+/** Moves the cursor home. */
+function regionText(region: Region | null): string {
+  return region === null ? '' : `\x1b[${region[0] + 1};${region[1] + 1}r`;
+}
 
 function place(row: number, column: number): string {
   return `\x1b[${row + 1};${column + 1}H`;

@@ -12,6 +12,8 @@ import { freeTcpPort } from './daemon.ts';
 
 const PASSWORD = 'open sesame';
 
+const [IAC, DO, SUPPRESS_GO_AHEAD] = [255, 253, 3];
+
 /** Ports with a number that the doors have place for. */
 const NUMBERS = 8;
 
@@ -78,11 +80,12 @@ ${more}`;
     return `${name}: { keys: ['${key}'], password: '${this.#password}', ${settings} }`;
   }
 
-  /** A person who answers the telnet door's questions. */
+  /** A person who answers the telnet door's questions; the client speaks at once, as they do. */
   async telnet(n: number, user = 'alice', source = '127.0.0.1'): Promise<DoorClient> {
     const client = this.#keep(
       connect({ host: '127.0.0.1', port: this.telnetBase + n, localAddress: source }),
     );
+    client.socket.write(Uint8Array.of(IAC, DO, SUPPRESS_GO_AHEAD));
     await client.heard.until('login: ');
     client.socket.write(`${user}\r\n`);
     await client.heard.until('Password: ');

@@ -1,6 +1,11 @@
-import { execFileSync, spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
+import {
+  execFileSync,
+  spawn,
+  type ChildProcess,
+  type ChildProcessWithoutNullStreams,
+} from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
@@ -120,6 +125,10 @@ export interface SshOptions {
   /** Name of a key made with `makeKey`; else none is offered. */
   key?: string;
   password?: string;
+  /** One-time code, for who is asked for one. */
+  code?: string;
+  /** Of the client's own words: `INFO` shows the banner. */
+  logLevel?: 'ERROR' | 'INFO';
   /** Whom the server sees: penalties are counted by source. */
   source?: string;
   /** False: nobody reads what it prints. */
@@ -135,7 +144,13 @@ export class SshKit {
   constructor(directory: string, tcpPort: number) {
     this.#directory = directory;
     this.tcpPort = tcpPort;
-    writeFileSync(this.#askpass, `#!/bin/sh\nprintf '%s\\n' "$TYPED_PASSWORD"\n`, { mode: 0o700 });
+    const script = `#!/bin/sh
+case "$1" in
+  *Code:*) printf '%s\\n' "$TYPED_CODE" ;;
+  *) printf '%s\\n' "$TYPED_PASSWORD" ;;
+esac
+`;
+    writeFileSync(this.#askpass, script, { mode: 0o700 });
   }
 
   get #askpass(): string {
@@ -150,34 +165,35 @@ export class SshKit {
   }
 
   spawn(args: readonly string[], options: SshOptions = {}): SshClient {
-    const { key, password = '', source = '127.0.0.1', listens = true } = options;
+    const { password = '', code = '', listens = true } = options;
+    const [program, ...words] = this.command(args, options);
+    const env = {
+      PATH: process.env['PATH'],
+      HOME: this.#directory,
+      SSH_ASKPASS: this.#askpass,
+      SSH_ASKPASS_REQUIRE: 'force',
+      TYPED_PASSWORD: password,
+      TYPED_CODE: code,
+    };
+    const client = new SshClient(spawn(program, words, { env }), listens);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** The program and its arguments, for who starts it elsewhere. */
+  command(args: readonly string[], options: SshOptions = {}): [string, ...string[]] {
+    const { key, source = '127.0.0.1', logLevel = 'ERROR' } = options;
     const identity =
       key === undefined
         ? ['-o', 'PubkeyAuthentication=no', '-o', 'NumberOfPasswordPrompts=1']
         : ['-i', join(this.#directory, `key-${key}`), '-o', 'BatchMode=yes'];
-    const client = new SshClient(
-      spawn(
-        'ssh',
-        [
-          ...['-F', '/dev/null', '-o', 'StrictHostKeyChecking=no', '-o', 'LogLevel=ERROR'],
-          ...['-o', `UserKnownHostsFile=${join(this.#directory, 'known_hosts')}`],
-          ...['-o', 'IdentityAgent=none', '-o', 'IdentitiesOnly=yes'],
-          ...['-b', source, '-p', String(this.tcpPort), ...identity, ...args],
-        ],
-        {
-          env: {
-            PATH: process.env['PATH'],
-            HOME: this.#directory,
-            SSH_ASKPASS: this.#askpass,
-            SSH_ASKPASS_REQUIRE: 'force',
-            TYPED_PASSWORD: password,
-          },
-        },
-      ),
-      listens,
-    );
-    this.#clients.push(client);
-    return client;
+    return [
+      'ssh',
+      ...['-F', '/dev/null', '-o', 'StrictHostKeyChecking=no', '-o', `LogLevel=${logLevel}`],
+      ...['-o', `UserKnownHostsFile=${join(this.#directory, 'known_hosts')}`],
+      ...['-o', 'IdentityAgent=none', '-o', 'IdentitiesOnly=yes'],
+      ...['-b', source, '-p', String(this.tcpPort), ...identity, ...args],
+    ];
   }
 
   /** Runs the client to its end. */
@@ -256,6 +272,61 @@ export class Machine {
 }
 
 export const TURN_MS = 10;
+
+/** A terminal with a program in it, and a person before it played by the test. */
+export class Terminal {
+  readonly heard = new Heard();
+  readonly exited: Promise<number | null>;
+  readonly #libc: Libc;
+  readonly #pty: PtyDevice;
+  readonly #process: ChildProcess;
+  readonly #timer: NodeJS.Timeout;
+
+  /** `command`: a program and its arguments, the leader of a session on this terminal. */
+  constructor(libc: Libc, command: readonly string[], env: NodeJS.ProcessEnv = {}) {
+    this.#libc = libc;
+    this.#pty = makePtyDevice(libc, true);
+    const slave = openSync(this.#pty.path, constants.O_RDWR | constants.O_NOCTTY);
+    this.#process = spawn('setsid', ['--ctty', '--wait', ...command], {
+      stdio: [slave, slave, slave],
+      env: { ...process.env, TERM: 'xterm', ...env },
+    });
+    closeSync(slave);
+    this.exited = once(this.#process, 'close').then(([code]) => {
+      this.#turn();
+      this.heard.end();
+      return code as number | null;
+    });
+    this.#timer = setInterval(() => this.#turn(), TURN_MS);
+  }
+
+  type(keys: string): void {
+    void this.#pty.send(Buffer.from(keys, 'latin1'));
+  }
+
+  /** As a window is: the program is told by SIGWINCH. */
+  resize(columns: number, rows: number): void {
+    this.#libc.setWindowSize(this.#pty.masterFd, columns, rows);
+  }
+
+  /** `raw` passes every key on; `cooked` is how a shell leaves it to programs: echo, editing, signals. */
+  mode(): 'raw' | 'cooked' {
+    const settings = execFileSync('stty', ['-F', this.#pty.path, '-a']).toString();
+    const isOn = (name: string): boolean => new RegExp(`(^|[ ;])${name}( |;|$)`, 'm').test(settings);
+    return isOn('icanon') && isOn('echo') && isOn('isig') ? 'cooked' : 'raw';
+  }
+
+  dispose(): void {
+    clearInterval(this.#timer);
+    this.#pty.close(); // a hang-up ends the session on it
+    this.heard.end();
+  }
+
+  #turn(): void {
+    const bytes = this.#pty.receive();
+    if (bytes.length > 0) this.heard.add(bytes);
+  }
+}
 
 /** Bytes that are not to be confused with others of the same length. */
 export function numberedLines(bytes: number): Buffer {

@@ -20,26 +20,36 @@ export interface EchoReport {
  */
 export class EchoProbe {
   readonly #worker: Worker;
+  readonly #failed: Promise<never>;
 
   private constructor(worker: Worker) {
     this.#worker = worker;
+    this.#failed = once(worker, 'error').then(([error]) => {
+      throw error;
+    });
+    this.#failed.catch(() => undefined); // whoever asks for a report hears of it
   }
 
   /** Resolves when the first echo came. */
   static async start(plan: ProbePlan): Promise<EchoProbe> {
     const worker = new Worker(new URL('./echo-worker.js', import.meta.url), { workerData: plan });
-    await once(worker, 'message');
-    return new EchoProbe(worker);
+    const probe = new EchoProbe(worker);
+    await probe.#message();
+    return probe;
   }
 
   /** Of the time since the last report. Rejects when the port is gone. */
   async report(): Promise<EchoReport> {
     this.#worker.postMessage('report');
-    const [report] = (await once(this.#worker, 'message')) as [EchoReport];
-    return report;
+    return (await this.#message()) as EchoReport;
   }
 
   async stop(): Promise<void> {
     await this.#worker.terminate();
+  }
+
+  async #message(): Promise<unknown> {
+    const [message] = (await Promise.race([once(this.#worker, 'message'), this.#failed])) as [unknown];
+    return message;
   }
 }

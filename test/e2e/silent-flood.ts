@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
 export interface FloodPlan {
@@ -21,6 +20,7 @@ export class SilentFlood {
   readonly #worker: Worker;
   #counts: FloodCounts = { tried: 0, closed: 0 };
   readonly #count: number;
+  #isStopped = false;
   readonly #waiting = new Set<() => void>();
   /** Of any clock, when the last one was closed. */
   closedAtMs = Number.NaN;
@@ -31,7 +31,11 @@ export class SilentFlood {
     this.#worker.on('message', (counts: FloodCounts) => {
       this.#counts = counts;
       if (counts.closed === this.#count) this.closedAtMs = performance.now();
-      for (const wake of this.#waiting) wake();
+      this.#wake();
+    });
+    this.#worker.once('exit', () => {
+      this.#isStopped = true;
+      this.#wake();
     });
   }
 
@@ -61,14 +65,15 @@ export class SilentFlood {
 
   async #until(isSo: (counts: FloodCounts) => boolean): Promise<void> {
     while (!isSo(this.#counts)) {
-      await Promise.race([
-        new Promise<void>((resolve) => this.#waiting.add(resolve)),
-        once(this.#worker, 'exit').then(() => {
-          throw new Error('the flood was stopped');
-        }),
-      ]);
-      this.#waiting.clear();
+      if (this.#isStopped) throw new Error('the flood was stopped');
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
     }
+  }
+
+  #wake(): void {
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const wake of waiting) wake();
   }
 }
 

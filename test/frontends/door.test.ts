@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { Duplex } from 'node:stream';
 import { afterEach, describe, it } from 'node:test';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { createPenalties } from '../../src/auth/penalties.ts';
@@ -290,6 +291,34 @@ describe('door', () => {
         assert.equal(guests.length, 0);
         while (door.clients > 0) await new Promise(setImmediate);
       }));
+
+    it('does not take a handshake under way for silence', () =>
+      rich(async (authority) => {
+        await open({ strangersPerSourceMax: 2 }, { tls: authority.door() });
+        const shaking = knock();
+        shaking.write(await clientHello());
+        await once(shaking, 'data');
+        const silent = knock();
+        const newcomer = knock();
+        await Promise.race([once(shaking, 'close'), once(silent, 'close')]);
+        assert.equal(shaking.closed, false);
+        assert.equal(silent.closed, true);
+        for (const socket of [shaking, newcomer]) socket.destroy();
+      }));
+
+    /** What a client says first. */
+    function clientHello(): Promise<Buffer> {
+      return new Promise((resolve) => {
+        const wire = new Duplex({
+          read: () => undefined,
+          write: (bytes: Buffer, _encoding, done) => {
+            resolve(bytes);
+            done();
+          },
+        });
+        connectTls({ socket: wire });
+      });
+    }
 
     it('takes a new certificate for clients to come, and keeps its own when that is bad', () =>
       rich(async (authority) => {

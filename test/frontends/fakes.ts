@@ -15,7 +15,7 @@ import type {
   Login,
   VerbIo,
 } from '../../src/core/frontend.ts';
-import type { LineState } from '../../src/core/line-settings.ts';
+import type { LineSettings, LineState } from '../../src/core/line-settings.ts';
 import type { AuditRow } from '../../src/core/store.ts';
 import { DEFAULT_ESCAPE, type Caller, type EscapePrefix } from '../../src/core/user.ts';
 import type { OpenSession } from '../../src/frontends/binary-session.ts';
@@ -264,6 +264,8 @@ export class FakePorts {
   slowness: () => Promise<void> = () => Promise.resolve();
   /** What setLine and its like reject with. */
   controlFault: Fault | null = null;
+  /** What setLine rejects with at these settings; null: the driver can do them. */
+  lineFault: (line: LineSettings) => Fault | null = () => null;
   /** Called when a session came, got input or left. */
   readonly #waiters = new Set<() => void>();
 
@@ -310,6 +312,8 @@ export class FakePorts {
       sendBreak: (durationMs) => control('sendBreak', durationMs),
       setLine: async (line, flow) => {
         await control('setLine', line, flow);
+        const fault = this.lineFault(line);
+        if (fault !== null) throw fault;
         session.line = this.lines[port] = { ...session.line, line, flow };
       },
       setSignals: async (signals) => {

@@ -18,17 +18,22 @@ interface PrivateProtocol {
 export type Attacker = ssh2.Client & { _protocol: PrivateProtocol; _sock: Socket };
 
 /** A client of the door of all ports, logged in with the key of that name. */
-export async function loginAs(door: SshDoor, username: string): Promise<Attacker> {
+export function loginAs(door: SshDoor, username: string): Promise<Attacker> {
+  const privateKey = readFileSync(door.keyFile(username));
+  return loginAt(door.frontend.tcpPort!, username, privateKey);
+}
+
+/** The same at any SSH door on 127.0.0.1. */
+export async function loginAt(
+  tcpPort: number,
+  username: string,
+  privateKey: Buffer,
+): Promise<Attacker> {
   const client = new ssh2.Client() as unknown as Attacker;
   client.on('error', () => undefined);
   await new Promise<void>((resolve) => {
     client.once('ready', () => resolve());
-    client.connect({
-      host: '127.0.0.1',
-      port: door.frontend.tcpPort!,
-      username,
-      privateKey: readFileSync(door.keyFile(username)),
-    });
+    client.connect({ host: '127.0.0.1', port: tcpPort, username, privateKey });
   });
   return client;
 }

@@ -93,6 +93,35 @@ describe('RFC 2217 at a telnet door', () => {
     }
   });
 
+  it('does so, too, on a line that is shown with settings and takes none, as a pty', async () => {
+    door.ports.lineFault = () => new Fault('PORT_UNSUPPORTED', 'a pty has no line settings');
+    const peer = await door.program();
+    for (const [asked, answer] of [
+      ['0100000000', '650001c200'],
+      ['0207', '6607'],
+      ['0100000000', '650001c200'],
+      ['0100002580', '6500002580'],
+      ['0502', '6902'],
+      ['0200', '6607'],
+    ] as const) {
+      assert.equal(await ask(peer, asked), `44 ${answer}`);
+    }
+    assert.equal(door.ports.sessions[0]!.calls.length, 2, 'then it knows');
+  });
+
+  it('says what holds where a driver cannot do one setting, but others', async () => {
+    const refusal = new Fault('PORT_UNSUPPORTED', 'its driver cannot do 250000 8N1');
+    door.ports.lineFault = ({ baud }) => (baud === 250_000 ? refusal : null);
+    const peer = await door.program();
+    for (const [asked, answer] of [
+      ['010003d090', '650001c200'],
+      ['0100002580', '6500002580'],
+      ['010003d090', '6500002580'],
+    ] as const) {
+      assert.equal(await ask(peer, asked), `44 ${answer}`);
+    }
+  });
+
   it('does things in the order they came, data and requests alike', async () => {
     let go = (): void => undefined;
     const stuck = new Promise<void>((resolve) => (go = resolve));

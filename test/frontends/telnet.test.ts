@@ -222,6 +222,18 @@ describe('telnet door', () => {
     assert.equal(session.detached, null);
   });
 
+  it('finds out that a program closed its connection, though the line is silent', async () => {
+    await open();
+    const half = await door.program();
+    half.send('status\n');
+    half.socket.end();
+    await half.until(() => half.commands.includes('nop'));
+    assert.equal(door.ports.sessions[0]!.detached, null, 'it may still listen');
+    const gone = await door.program();
+    gone.socket.destroy();
+    await door.ports.until(() => door.ports.sessions[1]!.detached === 'the client left');
+  });
+
   it('ends the connection with its session, after what was said last', async () => {
     await open();
     const peer = await person();

@@ -102,8 +102,8 @@ describe('the keys of a session', () => {
     await fingers(alice, '\x05c?');
     assert.ok(alice.notices.some((line) => line.startsWith('^Ec\\ooo  ')));
     await fingers(alice, '\x05cw');
-    assert.ok(alice.notices.some((line) => /alice writes from .* \(you\)/.test(line)));
-    assert.ok(alice.notices.some((line) => /bob views from /.test(line)));
+    assert.ok(alice.notices.some((line) => /^session \d+: alice writes, from .* \(you\)/.test(line)));
+    assert.ok(alice.notices.some((line) => /bob views, from /.test(line)));
     await fingers(alice, '\x05cu');
     assert.ok(alice.notices.includes('db1 up, alice writes, 1 view'));
     assert.ok(alice.notices.includes('web1 up'));
@@ -207,6 +207,19 @@ describe('the keys of a session', () => {
     assert.match(alice.text.slice(from), /^(?:line 69\r\n)?live\r\n$/);
   });
 
+  it('count the last lines with those that are on their way to the log', async () => {
+    const { open, backend, log } = await start();
+    const alice = await open('alice');
+    for (let i = 0; i < 30; i++) backend('db1').say(`line ${i}\r\n`);
+    log.committed = 3;
+    const from = alice.text.length;
+    await chunk(alice, '\x05c\x12');
+    assert.equal(alice.text.length, from);
+    log.commit(1_000);
+    await alice.until(/the last line:\][^]*line 29\r\n/);
+    assert.equal(alice.text.slice(from), 'line 29\r\n');
+  });
+
   it('send BREAK, entries of the break list, and characters by their code', async () => {
     const { open, backend, calls } = await start();
     const alice = await open('alice');
@@ -219,11 +232,13 @@ describe('the keys of a session', () => {
       's  sysrq: SysRq s',
     ]);
     await fingers(alice, '\x05cls');
-    assert.equal(calls.at(-1), 'run alice db1 {"task":"s","isConfirmed":false}');
+    assert.equal(calls.at(-1), 'run alice db1 {"task":"sysrq","isConfirmed":false}');
+    assert.equal(alice.notices.at(-1), 'sysrq done');
     await fingers(alice, '\x05cl2n');
     assert.equal(calls.length, 1);
-    await fingers(alice, '\x05cl2y');
-    assert.equal(calls.at(-1), 'run alice db1 {"task":"2","isConfirmed":true}');
+    await fingers(alice, '\x05cl2\t\x1f?y');
+    assert.equal(calls.at(-1), 'run alice db1 {"task":"reset","isConfirmed":true}');
+    assert.match(alice.all, /run reset\? \(y\/n\) no\][^]*run reset\? \(y\/n\) yes\]/);
     await fingers(alice, '\x05clz');
     assert.equal(alice.notices.at(-1), 'the break list has no entry z');
     await fingers(alice, '\x05c\\003');

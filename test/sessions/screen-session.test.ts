@@ -107,7 +107,7 @@ describe('a session that begins with the screen', () => {
     for (let i = 0; i < 30; i++) world.backend.say(`line ${i}\r\n`);
     const client = await open('alice', { from: 'screen' });
     await client.until(/line 29/);
-    assert.match(client.all, /line 26\r\n\r\n\[fairlead: db1: you write; .*\]\r\nline 27\r\n/);
+    assert.match(client.all, /line 25\r\n\[fairlead: db1: you write; .*\]\r\nline 26\r\n/);
     log.committed = 0;
     const other = await open('bob', { from: 'screen' });
     await settle(5);

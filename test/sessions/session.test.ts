@@ -33,7 +33,7 @@ describe('a session', () => {
     assert.ok(client.notices.some((line) => line.startsWith('^Ec.')));
     await client.type('\x05cw');
     await settle();
-    assert.ok(client.notices.some((line) => /alice writes from .*\(you\)/.test(line)));
+    assert.ok(client.notices.some((line) => /alice writes, from .*\(you\)/.test(line)));
     await client.type('\x05cq');
     assert.match(client.notices.at(-1)!, /\^Ecq is no key/);
     await client.type('\x05c.');
@@ -41,6 +41,26 @@ describe('a session', () => {
     assert.equal((await world.rack.who(callerOf('alice'))).length, 0);
     await client.type('ignored');
     assert.equal(world.backend.writtenText, 'root\r');
+  });
+
+  it('begins what it tells on a line of its own, and leaves no line empty for it', async () => {
+    const { world, open } = await start();
+    const client = await open();
+    await settle();
+    const notice = '[fairlead: message from bob: hi]\r\n';
+    for (const [said, before] of [
+      ['login: ', '\r\n'],
+      ['half a\r', '\r\n'],
+      ['bare\n', '\r\n'],
+      ['whole\r\n', ''],
+      ['\n\r', ''],
+    ]) {
+      const from = client.all.length;
+      world.backend.say(said!);
+      for (let i = 0; i < 2; i++) await world.rack.message(callerOf('bob'), { port: 'db1' }, 'hi');
+      await settle();
+      assert.equal(client.all.slice(from), said! + before! + notice + notice);
+    }
   });
 
   it('tells people who writes, and takes write over by its key', async () => {

@@ -238,5 +238,5 @@ export class Client {
 }
 
 export function isNotice(chunk: Buffer): boolean {
-  return chunk.subarray(0, 12).toString() === '\r\n[fairlead:';
+  return /^(?:\r\n)?\[fairlead:/.test(chunk.subarray(0, 12).toString());
 }

@@ -37,9 +37,10 @@ export interface PtyDevice {
   readonly close: () => void;
 }
 
-export function makePtyDevice(libc: Libc): PtyDevice {
+/** `isTerminal`: with echo, line editing and signals, for a person's program instead of a backend. */
+export function makePtyDevice(libc: Libc, isTerminal = false): PtyDevice {
   const { masterFd, slavePath } = libc.openPty(80, 24);
-  libc.makeRaw(masterFd); // acts on the pair: no echo before the slave is opened
+  if (!isTerminal) libc.makeRaw(masterFd); // acts on the pair: no echo before the slave is opened
   let isClosed = false;
   return {
     masterFd,

@@ -16,7 +16,8 @@ export interface RawClientSettings extends Pick<RawDoorSettings, 'auth' | 'as' |
  * One client of a raw door: a program, so byte-transparent, without notices, disconnected rather
  * than skipped. One that says nothing is a listener. When it has sent all it wanted (a half-close,
  * as `echo x | nc` does) it gives write up and has the port's last words (last-words.ts). TCP does
- * not tell that from a client that left: such a one goes the same way, or with the port's next word.
+ * not tell that from a client that left: such a one goes the same way, or is found out
+ * (half-closed.ts).
  */
 export function serveRawClient(
   guest: Guest,

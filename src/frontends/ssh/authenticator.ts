@@ -140,9 +140,10 @@ export function authenticate(
   }
 
   function tryKey(context: PublicKeyAuthContext, name: LoginName | null): void {
+    if (name === null) return refuse(context, 'failure', 'nobody can have that name');
     const algorithm = certifiedAlgorithm(context.key.algo);
     if (algorithm !== null) return tryCertificate(context, name, algorithm);
-    const asked = name === null ? null : ownerOfKey(context.key.data, name);
+    const asked = ownerOfKey(context.key.data, name);
     if (asked === null || !isSound(context)) return refuse(context, 'offer');
     if (context.signature === undefined) return context.accept(); // yes, that key will do
     if (hasValidSignature(context)) accept(context, asked, 'publickey');
@@ -161,12 +162,12 @@ export function authenticate(
   /** A certificate names principals, not a user of ours: the login name has to be the user's. */
   function tryCertificate(
     context: PublicKeyAuthContext,
-    name: LoginName | null,
+    name: LoginName,
     algorithm: string,
   ): void {
     const { data: blob } = context.key;
-    const asked = name === null ? null : destinationOf(name, name.first, true, door);
-    if (name === null || asked === null) return refuse(context, 'offer');
+    const asked = destinationOf(name, name.first, true, door);
+    if (asked === null) return refuse(context, 'offer');
     const answer = login.withCertificate(name.first, blob, guest.address);
     if (!answer.admitted) return refuse(context, 'offer', answer.why);
     const { blob: signed, signature } = context;

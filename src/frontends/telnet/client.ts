@@ -181,6 +181,9 @@ class TelnetClient implements WireListener {
     }
     session.becomeProgram();
     await this.#lastWords.inputEnded(session);
+    // Being sent something tells soon whether the client is gone (half-closed.ts), and telnet has a
+    // word for nothing.
+    if (this.#wire.isTelnet && this.#guest.socket.writable) this.#wire.reply(encodeCommand('nop'));
   }
 
   async #input(bytes: Uint8Array): Promise<void> {

@@ -31,6 +31,8 @@ export class ComPort {
   #server: ComPortServer = COM_PORT_SERVER;
   #hasBegun = false;
   #line: LineState = { line: null, flow: 'none', signals: {}, isBreaking: false };
+  /** False: the line is shown with settings and takes none, as a pty. null: not found out. */
+  #hasUart: boolean | null = null;
 
   /** `send` gets whole subnegotiations. */
   constructor(session: ComPortSession, signature: string, send: (bytes: Uint8Array) => void) {
@@ -57,13 +59,7 @@ export class ComPort {
     const request = parseComPort('client', bytes);
     if (request === null) return false;
     if (isAboutLine(request)) await this.#look();
-    const planned = planComPort(this.#server, request, this.#line);
-    this.#server = planned.server;
-    if (planned.action !== null) {
-      const outcome = await this.#do(planned.action);
-      if (outcome === 'unsupported') this.#server = wishComPort(this.#server, planned.action);
-      if (isAboutLine(request)) await this.#look();
-    }
+    await this.#carryOut(request);
     this.#say(answerComPort(this.#server, request, this.#line, this.#signature));
     return true;
   }
@@ -85,10 +81,37 @@ export class ComPort {
     }
   }
 
+  async #carryOut(request: ComPortCommand): Promise<void> {
+    const { server, action } = planComPort(this.#server, request, this.#line);
+    this.#server = server;
+    if (action === null) return;
+    const outcome = await this.#do(action);
+    if (outcome === 'unsupported') {
+      if (action.do === 'set-line' && (await this.#findsNoUart())) return this.#carryOut(request);
+      this.#server = wishComPort(this.#server, action);
+    }
+    if (isAboutLine(request)) await this.#look();
+  }
+
+  /**
+   * Tells a driver that cannot do one setting from a line without a UART, which cannot do the one it is
+   * shown with either. There, what the client asks for is from now on what it wishes.
+   */
+  async #findsNoUart(): Promise<boolean> {
+    const { line, flow } = await this.#look();
+    if (this.#hasUart !== null || line === null) return false;
+    if ((await this.#do({ do: 'set-line', line, flow })) !== 'unsupported') return false;
+    this.#hasUart = false;
+    this.#server = { ...this.#server, wishes: { ...this.#server.wishes, line } };
+    await this.#look();
+    return true;
+  }
+
   /** The line as it is, or was when last it could be seen. */
   async #look(): Promise<LineState> {
     try {
-      this.#line = await this.#session.lineState();
+      const line = await this.#session.lineState();
+      this.#line = this.#hasUart === false ? { ...line, line: null } : line;
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
     }
@@ -101,6 +124,7 @@ export class ComPort {
       switch (action.do) {
         case 'set-line':
           await session.setLine(action.line, action.flow);
+          this.#hasUart = true;
           break;
         case 'set-signals':
           await session.setSignals(action.signals);
