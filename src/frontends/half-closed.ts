@@ -19,5 +19,5 @@ export function watchHalfClosed(socket: Socket, everyMs = LOOK_MS): void {
   socket.once('close', () => clearInterval(timer));
 }
 
-const LOOK_MS = 5_000;
+const LOOK_MS = 2_000;
 const NOTHING = new Uint8Array(0);

@@ -330,6 +330,8 @@ export class LineControl {
   /** Nobody waits for it. */
   #guarded(work: Promise<void>): void {
     work.catch((error: unknown) => {
+      // A line that went down meanwhile is put back by being opened anew.
+      if (error instanceof Fault && ['PORT_GONE', 'PORT_DOWN'].includes(error.code)) return;
       this.#owner.journal.warn({ err: error }, 'line not put back');
     });
   }

@@ -55,25 +55,26 @@ export class PowerOutlet {
 
   /**
    * Resolves with what the command printed.
-   * @throws Fault DENIED, PORT_UNSUPPORTED, CONFIRM, TOO_SOON, POWER_FAILED.
+   * @throws Fault DENIED, PORT_UNSUPPORTED, TOO_SOON, CONFIRM, POWER_FAILED.
    */
   async run(caller: Caller, action: PowerAction, isConfirmed: boolean): Promise<string> {
     const { guard, timers } = this.#owner;
     guard.authorize(caller, action === 'status' ? 'view' : 'control', 'power');
     const argv = this.#commandOf(action);
     const cuts = action === 'off' || action === 'cycle';
-    if (cuts && !isConfirmed) {
-      throw new Fault(
-        'CONFIRM',
-        `power ${action} takes the machine of ${this.#owner.name()} down: confirm it, or add --yes`,
-      );
-    }
     if (this.#isRunning) {
       const why = `another power command of ${this.#owner.name()} is running; try again when it is done`;
       throw new Fault('TOO_SOON', why);
     }
     const startedMs = timers.nowMs();
     if (cuts) this.#requirePause(startedMs);
+    // Last: nobody is to be asked for what cannot be done.
+    if (cuts && !isConfirmed) {
+      throw new Fault(
+        'CONFIRM',
+        `power ${action} takes the machine of ${this.#owner.name()} down: confirm it, or add --yes`,
+      );
+    }
     guard.audit(caller, 'power', action);
     this.#isRunning = true;
     try {

@@ -97,7 +97,7 @@ export class Sequences {
 
   /**
    * Resolves when it is done.
-   * @throws Fault NOT_FOUND, DENIED, USAGE, CONFIRM, NOT_WRITER, PORT_DOWN, TOO_SOON before the first
+   * @throws Fault NOT_FOUND, DENIED, USAGE, NOT_WRITER, PORT_DOWN, TOO_SOON, CONFIRM before the first
    * step; PORT_DOWN, PORT_GONE, PORT_STUCK, PORT_UNSUPPORTED, TIMED_OUT in one.
    */
   async run(caller: Caller, sequence: Sequence): Promise<void> {
@@ -106,14 +106,15 @@ export class Sequences {
     const { label, steps, mustBeConfirmed } = this.#find(caller, sequence);
     for (const right of rightsFor(steps)) guard.authorize(caller, right, 'run');
     requireBounds(steps);
-    if (mustBeConfirmed) {
-      throw new Fault('CONFIRM', `${label} on ${name} must be confirmed: confirm it, or add --yes`);
-    }
     sessions.requireNoOtherWriter(caller.user);
     line.requireUp();
     if (this.#running) {
       const why = `${this.#running.label} is running on ${name}; try again when it is done`;
       throw new Fault('TOO_SOON', why);
+    }
+    // Last: nobody is to be asked for what cannot be done.
+    if (mustBeConfirmed) {
+      throw new Fault('CONFIRM', `${label} on ${name} must be confirmed: confirm it, or add --yes`);
     }
     await this.#execute(caller, label, steps);
   }

@@ -59,10 +59,11 @@ export class History {
   static async begin(
     source: HistorySource,
     sink: HistorySink,
-    from: LogPlace,
+    wanted: LogPlace,
     live: StreamPlace,
   ): Promise<History> {
-    if (from.at === 'last-lines') await waitForCommit(source, live);
+    const from =
+      wanted.at === 'last-lines' ? await lastLines(source, wanted.lines, live) : wanted;
     const counted = countedFrom(live, from);
     const found = counted && (await tryLocate(source, counted));
     const place = found ? counted : from;
@@ -193,6 +194,7 @@ export class History {
 
 }
 
+const LF = 0x0a;
 const NOT_LOGGED = 'the log does not have them';
 
 function endOf(record: LogRecord): number {
@@ -218,6 +220,56 @@ async function locate(
       : place.at !== 'time' && place.at !== 'boot';
   if (!isOnItsWay) throw new Fault('LOG_NOT_FOUND', 'the log does not reach back to that place');
   return end.epoch < live.epoch ? beforeAll : end;
+}
+
+/**
+ * Where the last lines before `live` begin. The log answers with the record that the first of them
+ * is in: what that holds before it is found here.
+ */
+async function lastLines(
+  source: HistorySource,
+  lines: number,
+  live: StreamPlace,
+): Promise<LogPlace> {
+  await waitForCommit(source, live);
+  const place: LogPlace = { at: 'last-lines', lines };
+  const cursor = await tryLocate(source, place);
+  if (cursor === null) return place;
+  let tooMany = -lines;
+  for await (const { bytes } of rxBetween(source, cursor, live)) tooMany += lineFeeds(bytes).length;
+  if (tooMany <= 0) return place;
+  for await (const { epoch, offset, bytes } of rxBetween(source, cursor, live)) {
+    const ends = lineFeeds(bytes);
+    const end = ends[tooMany - 1];
+    if (end !== undefined) return { at: 'offset', epoch, offset: offset + end + 1 };
+    tooMany -= ends.length;
+  }
+  return place;
+}
+
+async function* rxBetween(
+  { log, caller, uuid }: HistorySource,
+  from: LogCursor,
+  until: StreamPlace,
+): AsyncGenerator<{ epoch: number; offset: number; bytes: Uint8Array }> {
+  for (let cursor = from; ;) {
+    const batch = await log.read(caller, uuid, cursor, READ_BYTES);
+    for (const record of batch.records) {
+      const { epoch, offset } = record;
+      const limit = epoch === until.epoch ? until.offset - offset : Number.POSITIVE_INFINITY;
+      if (epoch > until.epoch || limit <= 0) return;
+      if (record.kind === 'rx') yield { epoch, offset, bytes: record.bytes.subarray(0, limit) };
+    }
+    if (batch.atEnd) return;
+    cursor = batch.next;
+  }
+}
+
+/** Where they are. */
+function lineFeeds(bytes: Uint8Array): number[] {
+  const found: number[] = [];
+  for (let at = bytes.indexOf(LF); at >= 0; at = bytes.indexOf(LF, at + 1)) found.push(at);
+  return found;
 }
 
 /** Lines are counted from the end of the log: it has to hold what was heard so far. Bounded. */

@@ -143,7 +143,7 @@ async function tellPorts(_hands: Hands, seat: Seat): Promise<void> {
 
 /** Names and aliases are completed; what is typed may be any beginning that fits one port. */
 async function move(dialog: Dialog, seat: Seat): Promise<void> {
-  const words = completing(portNames(seat));
+  const words = await portNames(seat);
   const name = await dialog.ask('move to port:', { words });
   if (name !== null) await seat.moveTo(name);
 }
@@ -151,16 +151,6 @@ async function move(dialog: Dialog, seat: Seat): Promise<void> {
 async function portNames({ services, caller }: Seat): Promise<string[]> {
   const ports = await services.access.ports(caller);
   return ports.flatMap(({ name, aliases }) => [name, ...aliases]).sort();
-}
-
-/** What TAB may complete to, as soon as it is known; without it one types all of it. */
-function completing(words: Promise<readonly string[]>): () => readonly string[] {
-  let known: readonly string[] = [];
-  words.then(
-    (all) => (known = all),
-    () => undefined,
-  );
-  return () => known;
 }
 
 function inspect({ services, caller, attached }: Seat): Promise<PortDetails> {
@@ -190,11 +180,10 @@ async function tellBreakKeys(_hands: Hands, seat: Seat): Promise<void> {
 }
 
 async function runTask(hands: Hands, seat: Seat): Promise<void> {
-  const details = inspect(seat);
-  const words = completing(details.then(({ tasks }) => tasks.map(({ name }) => name)));
   const task = await hands.asking(async (dialog) => {
+    const { tasks } = await inspect(seat);
+    const words = tasks.map(({ name }) => name);
     const name = await dialog.ask('task, ? lists them:', { words, lists: true });
-    const { tasks } = await details;
     if (name === null) return null;
     const found = tasks.find((each) => sameName(each.name, name));
     if (!found) throw new Fault('NOT_FOUND', `the port has no task "${name}"`);
@@ -258,9 +247,9 @@ async function writeNote(hands: Hands, seat: Seat): Promise<void> {
 
 async function toggleLogging(_hands: Hands, seat: Seat): Promise<void> {
   const { services, caller, attached } = seat;
+  // All sessions of the port are told, this one too.
   const isOn = !(await inspect(seat)).isLogging;
   await services.access.setLogging(caller, attached.port, isOn);
-  seat.tell(isOn ? 'what the device says is logged again' : 'what the device says is NOT logged');
 }
 
 async function toggleBroadcast(hands: Hands, seat: Seat): Promise<void> {
@@ -277,12 +266,12 @@ async function toggleBroadcast(hands: Hands, seat: Seat): Promise<void> {
 /** The list is shown before anything is typed at it; null: no. */
 async function askPorts(dialog: Dialog, seat: Seat): Promise<string[] | null> {
   const { services, caller, attached } = seat;
-  const ports = services.access.ports(caller);
-  const words = completing(ports.then((all) => all.map(({ name }) => name)));
+  const ports = await services.access.ports(caller);
+  const words = ports.map(({ name }) => name);
   const typed = await dialog.ask('type at this port and (names or globs):', { words });
   if (typed === null) return null;
   const wanted = typed.split(/[\s,]+/).filter((word) => word !== '');
-  const { found, unknown } = resolvePorts(wanted, await ports, attached.port);
+  const { found, unknown } = resolvePorts(wanted, ports, attached.port);
   if (unknown.length > 0) throw new Fault('PORT_UNKNOWN', `no port fits ${unknown.join(', ')}`);
   if (found.length === 0) throw new Fault('PORT_UNKNOWN', 'that names no other port');
   if (found.length > BROADCAST_PORTS_MAX) {

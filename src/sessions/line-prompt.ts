@@ -5,7 +5,7 @@ export type PromptAnswer = { bytes: Uint8Array | null };
 
 export interface PromptOptions {
   /** What TAB may complete the last word to. */
-  words?: () => readonly string[];
+  words?: readonly string[];
   /** `?` as the first key lists the words. */
   lists?: boolean;
   /** Ends after so many keys, whatever they are, instead of with Enter. */
@@ -63,7 +63,7 @@ export class LinePrompt {
           break;
         default:
           if (byte === QUESTION && this.#typed.length === 0 && this.#options.lists) {
-            this.#list(this.#options.words?.() ?? []);
+            this.#list(this.#options.words ?? []);
           } else if (byte >= 0x20) this.#take(byte);
       }
     }
@@ -111,7 +111,7 @@ export class LinePrompt {
   #complete(): void {
     const line = Buffer.from(this.#typed).toString();
     const word = /[^\s,]*$/.exec(line)![0];
-    const fitting = (this.#options.words?.() ?? []).filter((each) => begins(each, word));
+    const fitting = (this.#options.words ?? []).filter((each) => begins(each, word));
     if (fitting.length === 0) return;
     const common = fitting.reduce(commonBeginning);
     for (const byte of Buffer.from(common.slice(word.length))) this.#take(byte);

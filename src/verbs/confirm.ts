@@ -28,4 +28,24 @@ export async function confirm(
   throw new Fault('CONFIRM', 'nothing was done');
 }
 
+/**
+ * Does what may have to be confirmed. Asks only when nothing else stands against it, so that nobody
+ * is asked for what they may not do. @throws what `act` throws; Fault CONFIRM as `confirm`.
+ */
+export async function confirming<Result>(
+  context: Pick<VerbContext, 'io'>,
+  parsed: ParsedVerb,
+  what: string,
+  act: (isConfirmed: boolean) => Promise<Result>,
+): Promise<Result> {
+  const isAgreed = flag(parsed, 'yes');
+  try {
+    return await act(isAgreed);
+  } catch (error) {
+    if (isAgreed || !(error instanceof Fault) || error.code !== 'CONFIRM') throw error;
+  }
+  await confirm(context, parsed, what);
+  return act(true);
+}
+
 const ANSWER_BYTES_MAX = 100;

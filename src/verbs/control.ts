@@ -4,7 +4,7 @@ import type { PortDetails, TaskStatus } from '../core/port-status.ts';
 import type { SignalStates } from '../core/record.ts';
 import { POWER_ACTIONS } from '../core/settings.ts';
 import { sanitizeText } from '../protocols/sanitize.ts';
-import { confirm, YES_OPTION } from './confirm.ts';
+import { confirming, YES_OPTION } from './confirm.ts';
 import { formatTable } from './table.ts';
 import { flag, needAccess } from './verb.ts';
 import type { Verb } from './verb.ts';
@@ -35,8 +35,10 @@ export const taskVerb: Verb = {
     const { tasks } = details;
     if (name !== undefined) {
       const task = taskNamed(details, name);
-      if (task.confirm) await confirm(context, parsed, `task ${task.name} on ${nameOf(details)}`);
-      await access.run(caller, port, { task: task.name, isConfirmed: task.confirm });
+      const what = `task ${task.name} on ${nameOf(details)}`;
+      await confirming(context, parsed, what, (isConfirmed) =>
+        access.run(caller, port, { task: task.name, isConfirmed }),
+      );
       return 0;
     }
     if (flag(parsed, 'json')) await io.write(`${JSON.stringify(tasks, null, 2)}\n`);
@@ -72,17 +74,12 @@ export const powerVerb: Verb = {
       const near = didYouMean(word, POWER_ACTIONS);
       throw new Fault('USAGE', `power: on, off, cycle or status, not "${word}"${near}`);
     }
-    const mustConfirm = action === 'off' || action === 'cycle';
-    if (mustConfirm) {
-      const details = await access.inspect(caller, port);
-      if (!details.power.includes(action)) {
-        const can = details.power.length === 0 ? 'no power outlet' : 'no such command';
-        throw new Fault('PORT_UNSUPPORTED', `${nameOf(details)} has ${can}: power ${action}`);
-      }
-      await confirm(context, parsed, `power ${action} for ${nameOf(details)}`);
-    }
-    const said = sanitizeText(await access.power(caller, port, action, mustConfirm)).trimEnd();
-    if (said !== '') await io.write(`${said}\n`);
+    const what = `power ${action} for ${nameOf(await access.inspect(caller, port))}`;
+    const said = await confirming(context, parsed, what, (isConfirmed) =>
+      access.power(caller, port, action, isConfirmed),
+    );
+    const shown = sanitizeText(said).trimEnd();
+    if (shown !== '') await io.write(`${shown}\n`);
     return 0;
   },
 };

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
+import { hashPassword } from '../../src/auth/password.ts';
 import type { SessionStatus } from '../../src/core/port-status.ts';
 import { TelnetDevice } from '../support/telnet-device.ts';
 import { until } from '../support/pty.ts';
 import type { Machine } from './console.ts';
+import { freeTcpPort } from './daemon.ts';
 import { People, press } from './people.ts';
 
 /** The keys behind ^Ec as a person uses them, at terminals and through the real `ssh`. */
@@ -12,20 +15,23 @@ describe('keys', () => {
   let db1: Machine;
   let db2: Machine;
   let db3: Machine;
+  let telnetBase: number;
   const board = new TelnetDevice();
 
   before(async () => {
     people = await People.make();
     [db1, db2, db3] = [people.machine(), people.machine(), people.machine()];
     await board.start();
+    telnetBase = (await freeTcpPort()) - 1;
     const user = (name: string, more = ''): string =>
       `  ${name}: { role: operator, ports: ['*'], keys: ['${people.ssh.makeKey(name)}']${more} }\n`;
     await people.start(
       `
-listen: { ssh: '127.0.0.1:${people.ssh.tcpPort}' }
+listen: { ssh: '127.0.0.1:${people.ssh.tcpPort}', telnet: { base: ${telnetBase} } }
 motd: Be nice.
 users:
   alice: { role: admin, keys: ['${people.ssh.makeKey('alice')}'] }
+  erin: { role: operator, ports: [db1], password: '${await hashPassword('open sesame')}' }
 ${user('bob')}${user('carl', ', escape: "^Bq"')}${user('dora', ', escape: none')}
 breaks: { 2: [{ send: "entry two\\r" }] }
 tasks:
@@ -75,8 +81,8 @@ ports:
     await bob.out.until('you write now');
     await alice.out.until('you view now');
 
-    const who = await press(alice, '\x05cw', /alice views .*\(you\)/);
-    assert.match(who, /bob writes,? from 127\.0\.0\.1:\d+ by ssh/);
+    const who = await press(alice, '\x05cw', /bob writes, from .*ssh\]/);
+    assert.match(who, /session \d+: alice views, from 127\.0\.0\.1:\d+ by ssh \(you\)/);
     await press(alice, '\x05cu', 'db1 up, bob writes, 1 view');
     const from = alice.out.length;
     await press(alice, '\x05cf', 'you write now');
@@ -130,7 +136,7 @@ ports:
     await press(client, '\x05cl9', 'the break list has no entry 9');
 
     await press(client, '\x05clw', 'run wipe? (y/n)');
-    await press(client, 'n', ']');
+    await press(client, '\tn', 'no]');
     await press(client, '\x05clw', 'run wipe? (y/n)');
     await sent('y', 'wipe done', 'wipe\r');
     await people.leave(client);
@@ -181,7 +187,7 @@ ports:
     const alice = await people.attach('alice:db3', 'db3: you write');
     const bob = await people.attach('bob:db3', 'db3: you view');
     await press(alice, '\x05cd', 'take db3 down? (y/n)');
-    await press(alice, 'n', ']');
+    await press(alice, 'n', 'no]');
     assert.equal((await people.portIs('db3', () => true)).state, 'up');
     await press(alice, '\x05cd', 'take db3 down? (y/n)');
     alice.type('y');
@@ -309,5 +315,62 @@ ports:
     await press(client, '\x05cz', /only `fairlead attach` can suspend itself; .*~\^Z/);
     await press(client, '\x05c|', 'can be piped in `fairlead attach` only');
     await people.leave(client);
+  });
+
+  it('| connects a command of the own machine to the port, in a terminal', async () => {
+    const terminal = people.terminal(people.fairlead('attach', 'db1'));
+    await terminal.heard.until('db1: you write');
+    const from = db1.heard.length;
+    writeFileSync(people.file('upload'), 'first line\nsecond line\n');
+    const upload = `sh -c 'read hello; echo "it said $hello" >&2; cat ${people.file('upload')}'`;
+    await press(terminal, '\x05c|', 'command to pipe:');
+    await press(terminal, `${upload}\r`, '^C or ^Ec. ends that');
+    const shown = terminal.heard.length;
+    terminal.type('not for the port');
+    await db1.say('ready\n');
+    await terminal.heard.until(/it said ready\r+\n[^]*ended with status 0/, shown);
+    await heardOnly(db1, from, 'first line\nsecond line\n');
+    assert.doesNotMatch(terminal.heard.text.slice(shown), /^ready/m);
+
+    await press(terminal, '\x05c|', 'command to pipe:');
+    await press(terminal, 'cat; exit 3\r', '^C or ^Ec. ends that');
+    await press(terminal, '\x03', 'ended with status 3');
+    await db1.say('shown again\r\n');
+    await terminal.heard.until('shown again');
+    await press(terminal, '\x05c.', '\r\n');
+    assert.equal(await terminal.exited, 0);
+  });
+
+  it('z stops `fairlead attach` as ^Z does, and it goes on where it was', async () => {
+    const shell = people.terminal(['bash', '--norc', '--noprofile', '-i']);
+    const attach = people.fairlead('attach', 'db1').join(' ');
+    await press(shell, `PS1='sh''ell> '; ${attach}\r`, 'db1: you write');
+    assert.equal(shell.mode(), 'raw');
+    await press(shell, '\x05cz', /Stopped[^]*shell> /);
+    await press(shell, 'stty -a | tr " " "\\n" | grep -cx -e icanon -e echo -e isig\r', /^3\r$/m);
+    await db1.say('said meanwhile\r\n');
+    await press(shell, 'echo be""fore; fg\r', /before[^]*said meanwhile/);
+    assert.equal(shell.mode(), 'raw');
+    const from = db1.heard.length;
+    shell.type('\x03still here\r');
+    await heardOnly(db1, from, '\x03still here\r');
+    await press(shell, '\x05c.', 'shell> ');
+    await press(shell, 'stty -a | tr " " "\\n" | grep -cx -e icanon -e echo -e isig\r', /^3\r$/m);
+    await press(shell, 'exit\r', 'exit');
+    assert.equal(await shell.exited, 0);
+  });
+
+  it('works in telnet as well, where ^] is the client’s own', async () => {
+    const terminal = people.terminal(['inetutils-telnet', '127.0.0.1', String(telnetBase + 1)]);
+    await press(terminal, '', 'login: ');
+    await press(terminal, 'erin\r', 'Password: ');
+    await press(terminal, 'open sesame\r', 'db1: you write');
+    assert.doesNotMatch(terminal.heard.text, /sesame/);
+    await press(terminal, '\x05cz', /can suspend itself; in telnet it is \^\] and z/);
+    await press(terminal, '\x05cw', /erin writes, from .* by telnet \(you\)/);
+    await press(terminal, '\x1d', 'telnet> ');
+    await press(terminal, 'send brk\r', 'is a pty: it has no BREAK');
+    await press(terminal, '\x05c.', 'Connection closed');
+    await terminal.exited;
   });
 });

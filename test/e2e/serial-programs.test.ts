@@ -1,221 +1,332 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
-import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, afterEach, before, describe, it } from 'node:test';
-import { hashPassword } from '../../src/auth/password.ts';
-import { PROJECT } from '../support/project.ts';
-import { requireLibc } from '../support/pty.ts';
-import { Heard, Machine, RawClient, SshKit } from './console.ts';
-import { Daemon, freeTcpPort, run, scratchDirectory } from './daemon.ts';
+import { freeBase } from '../frontends/fakes.ts';
+import { MODEM_STATE } from '../../src/protocols/rfc2217.ts';
+import { until } from '../support/pty.ts';
+import { TelnetDevice } from '../support/telnet-device.ts';
+import { Heard, RawClient, Terminal, type Machine } from './console.ts';
+import { freeTcpPort } from './daemon.ts';
+import { People } from './people.ts';
+import {
+  ALL_BYTES,
+  end,
+  everybodyLeft,
+  firmware,
+  next,
+  nextSession,
+  PySerial,
+  sha256,
+  troubles,
+  Wire,
+} from './serial-tools.ts';
 
-const ALL_BYTES = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
-
-/** 1 MB as firmware is: every byte after ^E, after ^Ec and after IAC among random ones. */
-function firmware(): Buffer {
-  const awkward = [...ALL_BYTES].flatMap((byte) => [
-    ...[0x05, byte, 0x05, 0x63, byte, 0xff, byte, 0xff, 0xff, byte],
-    ...[0x0d, byte, 0x0a, byte, 0xff, 0xfa, byte, 0xff, 0xf0],
-  ]);
-  return Buffer.concat([
-    randomBytes(500_000),
-    Buffer.from(awkward),
-    randomBytes(500_000 - awkward.length),
-  ]);
-}
-
-/** Programs for serial lines, as distributions ship them, against a running daemon. */
+/**
+ * Programs for serial lines, as distributions ship them, against a running daemon. `uart` has all that
+ * a UART has (it is behind an RFC 2217 server that the test plays), `wire` and `vm` (a pty) have none.
+ */
 describe('programs for serial lines', () => {
-  const directory = scratchDirectory();
   const cleanups: (() => Promise<unknown> | void)[] = [];
-  let daemon: Daemon;
-  let machine: Machine;
+  const uart = new TelnetDevice();
+  let people: People;
+  let vm: Machine;
   let wire: Wire;
-  let ssh: SshKit;
   let telnetBase: number;
   let rawBase: number;
-  const exposed = join(directory.path, 'exposed');
-  const file = (name: string): string => join(directory.path, name);
 
   before(async () => {
-    machine = new Machine(await requireLibc());
+    people = await People.make();
+    vm = people.machine();
     wire = await Wire.open();
-    ssh = new SshKit(directory.path, await freeTcpPort());
-    [telnetBase, rawBase] = [(await freeTcpPort()) - 2, (await freeTcpPort()) - 2];
-    daemon = await Daemon.start(
-      directory.path,
+    await uart.start();
+    [telnetBase, rawBase] = [await freeBase(), await freeBase()];
+    await people.start(
       `
-data: ./data
 listen:
-  ssh: 127.0.0.1:${ssh.tcpPort}
+  ssh: 127.0.0.1:${people.ssh.tcpPort}
   telnet: { base: ${telnetBase}, auth: none, allow: [127.0.0.1/32], as: lab }
   raw: { base: ${rawBase}, auth: none, allow: [127.0.0.1/32], as: lab }
 users:
   lab: { role: operator, ports: ['*'] }
-  ann: { role: admin, keys: ['${ssh.makeKey('ann')}'] }
+  ann: { role: admin, keys: ['${people.ssh.makeKey('ann')}'] }
 ports:
-  uart: { n: 1, device: ${machine.path}, line: 115200 8N1, restoreLine: true, expose: ./exposed }
+  uart: { n: 1, rfc2217: '127.0.0.1:${uart.tcpPort}', line: 115200 8N1, restoreLine: true, expose: ./exposed-uart }
   wire: { n: 2, tcp: '127.0.0.1:${wire.tcpPort}' }
+  vm: { n: 3, device: ${vm.path}, expose: ./exposed-vm }
 `,
+      ['uart', 'wire', 'vm'],
     );
-    await daemon.said('port up', (entry) => entry['port'] === 'uart');
-    await daemon.said('port up', (entry) => entry['port'] === 'wire');
   });
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-    await nobodyWrites('uart');
-    await nobodyWrites('wire');
+    people.endClients();
+    await everybodyLeft(people.daemon);
   });
   after(async () => {
-    ssh.dispose();
-    await daemon.stop();
-    machine.dispose();
+    await people.dispose();
+    await uart.dispose();
     wire.close();
-    directory.dispose();
+    assert.deepEqual(troubles(people.daemon), []);
   });
 
-  async function portNamed(name: string): Promise<{ writer: string | null; line: string }> {
-    const { stdout } = await daemon.cli(['ports', '--json']);
-    const all = JSON.parse(stdout.toString()) as { name: string; writer: null; line: string }[];
-    return all.find((port) => port.name === name)!;
+  /** What the server behind `uart` was asked for since: `baud 57600`, `control 8`. */
+  function askedOfUart(from: number): string[] {
+    return uart.requests
+      .slice(from)
+      .map((request) => ('value' in request ? `${request.kind} ${request.value}` : request.kind));
   }
 
-  async function nobodyWrites(name: string): Promise<void> {
-    while ((await portNamed(name)).writer !== null) await pause();
+  async function uartIsAsked(from: number, ...wanted: string[]): Promise<void> {
+    const isAsked = (): boolean => wanted.every((request) => askedOfUart(from).includes(request));
+    await until(isAsked, `${wanted.join(', ')} at the uart`, 90_000);
   }
 
-  async function somebodyWrites(name: string): Promise<void> {
-    while ((await portNamed(name)).writer === null) await pause();
+  async function hearsAtUart(count: number): Promise<Buffer> {
+    let heard = Buffer.alloc(0);
+    const hasAll = (): boolean => {
+      heard = Buffer.concat([heard, uart.receive()]);
+      return heard.length >= count;
+    };
+    await until(hasAll, `${count} bytes at the uart`, 90_000);
+    return heard;
+  }
+
+  function start(command: string, args: readonly string[]): ChildProcessWithoutNullStreams {
+    const child = spawn(command, args);
+    cleanups.push(() => end(child));
+    child.stderr.resume();
+    return child;
   }
 
   describe('pyserial by rfc2217://', () => {
-    async function open(n: number, settings = ''): Promise<PySerial> {
+    async function open(tcpPort: number, settings = ''): Promise<PySerial> {
       const python = new PySerial();
       cleanups.push(() => python.end());
-      const url = `rfc2217://127.0.0.1:${telnetBase + n}`;
-      assert.equal(await python.value(`open(${JSON.stringify(url)}, timeout=30${settings})`), true);
+      const url = `rfc2217://127.0.0.1:${tcpPort}`;
+      const isOpen = await python.value(`open(${JSON.stringify(url)}, timeout=60${settings})`);
+      assert.equal(isOpen, true);
       return python;
     }
 
-    it('changes the baud rate of the line for real, and the line goes back when it leaves', async () => {
-      const python = await open(1);
-      await python.value("setattr(port, 'baudrate', 57600)");
-      assert.equal((await portNamed('uart')).line, '57600 8N1');
-      const { stdout } = await run('stty', ['-F', machine.path, 'speed']);
-      assert.equal(stdout.toString().trim(), '57600');
-      await python.value("setattr(port, 'baudrate', 250000)");
-      assert.equal((await portNamed('uart')).line, '250000 8N1');
-      await python.end();
-      await nobodyWrites('uart');
-      while ((await portNamed('uart')).line !== '115200 8N1') await pause();
-      const log = await daemon.cli(['log', 'uart', '--format', 'jsonl']);
-      assert.match(log.stdout.toString(), /"kind":"line".*57600 8N1/);
-    });
-
-    it('has every setting it asks for confirmed, where no UART can say no', async () => {
-      const python = await open(2);
-      for (const [name, values] of [
-        ['bytesize', ['5', '6', '7', '8']],
-        ['parity', ["'E'", "'O'", "'M'", "'S'", "'N'"]],
-        ['stopbits', ['2', '1.5', '1']],
-        ['baudrate', ['300', '9600', '1500000', '115200']],
-        ['xonxoff', ['True', 'False']],
-        ['rtscts', ['True', 'False']],
-        ['dtr', ['False', 'True']],
-        ['rts', ['False', 'True']],
-        ['break_condition', ['True', 'False']],
+    it('sets the line for real, everything of it, and the line goes back when it leaves', async () => {
+      let from = uart.requests.length;
+      const python = await open(telnetBase + 1, ', baudrate=57600, bytesize=7, parity="E"');
+      await uartIsAsked(from, 'baud 57600', 'data-bits 7', 'parity 3');
+      await people.portIs('uart', ({ line }) => line === '57600 7E1');
+      for (const [attribute, value, request] of [
+        ...[
+          ['baudrate', '250000', 'baud 250000'],
+          ['bytesize', '8', 'data-bits 8'],
+          ['bytesize', '5', 'data-bits 5'],
+        ],
+        ...[
+          ['parity', "'O'", 'parity 2'],
+          ['parity', "'M'", 'parity 4'],
+          ['parity', "'S'", 'parity 5'],
+          ['parity', "'N'", 'parity 1'],
+        ],
+        ...[
+          ['stopbits', '1.5', 'stop-bits 3'],
+          ['bytesize', '8', 'data-bits 8'],
+          ['stopbits', '2', 'stop-bits 2'],
+        ],
+        ...[
+          ['xonxoff', 'True', 'control 2'],
+          ['xonxoff', 'False', 'control 1'],
+          ['rtscts', 'True', 'control 3'],
+          ['rtscts', 'False', 'control 1'],
+        ],
       ] as const) {
-        for (const value of values) {
-          assert.equal(await python.value(`setattr(port, '${name}', ${value})`), null);
-        }
+        from = uart.requests.length;
+        await python.set(attribute!, value!);
+        assert.ok(askedOfUart(from).includes(request!), `${request} for ${attribute} = ${value}`);
       }
-      for (const signal of ['cts', 'dsr', 'cd', 'ri']) {
-        assert.equal(typeof (await python.value(`port.${signal}`)), 'boolean', signal);
-      }
-      assert.equal(await python.value('port.reset_input_buffer()'), null);
-      assert.equal(await python.value('port.reset_output_buffer()'), null);
-      assert.equal(await python.value('port.send_break(0.05)'), null);
+      await people.portIs('uart', ({ line }) => line === '250000 8N2');
+      from = uart.requests.length;
+      await python.end();
+      await uartIsAsked(from, 'baud 115200', 'data-bits 8', 'parity 1', 'stop-bits 1', 'control 1');
+      await people.portIs('uart', ({ line }) => line === '115200 8N1');
+      const records = await people.records('uart', ({ line }) => line === '115200 8N1');
+      const lines = records.filter(({ kind }) => kind === 'line').map(({ line }) => line);
+      for (const line of ['57600 7E1', '250000 8N2']) assert.ok(lines.includes(line), line);
     });
 
-    it('reads what there is when its time-out is over', async () => {
-      const python = await open(2);
-      await python.value("setattr(port, 'timeout', 0.2)");
+    it('drives DTR and RTS, sees CTS, DSR, RI and CD change, and sends BREAK', async () => {
+      const python = await open(telnetBase + 1);
+      for (const [attribute, value, request] of [
+        ['dtr', 'False', 'control 9'],
+        ['dtr', 'True', 'control 8'],
+        ['rts', 'False', 'control 12'],
+        ['rts', 'True', 'control 11'],
+        ['break_condition', 'True', 'control 5'],
+        ['break_condition', 'False', 'control 6'],
+      ] as const) {
+        const from = uart.requests.length;
+        await python.set(attribute, value);
+        assert.ok(askedOfUart(from).includes(request), `${request} for ${attribute} = ${value}`);
+      }
+      const from = uart.requests.length;
+      await python.value('port.send_break(0.1)');
+      assert.deepEqual(
+        askedOfUart(from).filter((request) => request.startsWith('control')),
+        ['control 5', 'control 6'],
+      );
+      await people.records(
+        'uart',
+        ({ kind, durationMs }) => kind === 'break' && Number(durationMs) >= 100,
+      );
+      for (const [signal, bit] of [
+        ['cts', MODEM_STATE.cts],
+        ['dsr', MODEM_STATE.dsr],
+        ['ri', MODEM_STATE.ri],
+        ['cd', MODEM_STATE.dcd],
+      ] as const) {
+        await uart.tell({ kind: 'modem-state', value: bit });
+        await python.value(`until(lambda: port.${signal})`);
+        const others = ['cts', 'dsr', 'ri', 'cd'].filter((other) => other !== signal);
+        for (const other of others) assert.equal(await python.value(`port.${other}`), false, other);
+        await uart.tell({ kind: 'modem-state', value: 0 });
+        await python.value(`until(lambda: not port.${signal})`);
+      }
+      await uart.tell({ kind: 'modem-state', value: MODEM_STATE.dcd });
+      const records = await people.records('uart', ({ signals }) => 'dcd' in Object(signals));
+      assert.ok(records.some(({ signals }) => (signals as { cts?: boolean })?.cts === true));
+    });
+
+    it('gets all it asks for where no UART can say no, but no BREAK that nobody sends', async () => {
+      for (const n of [2, 3]) {
+        const python = await open(telnetBase + n);
+        for (const [attribute, values] of [
+          ['bytesize', ['5', '6', '7', '8']],
+          ['parity', ["'E'", "'O'", "'M'", "'S'", "'N'"]],
+          ['stopbits', ['2', '1.5', '1']],
+          ['baudrate', ['300', '9600', '1500000', '115200']],
+          ['xonxoff', ['True', 'False']],
+          ['rtscts', ['True', 'False']],
+          ['dtr', ['False', 'True']],
+          ['rts', ['False', 'True']],
+        ] as const) {
+          for (const value of values) await python.set(attribute, value);
+        }
+        const signals = 'port.cts, port.dsr, port.ri, port.cd';
+        assert.deepEqual(await python.value(`[${signals}]`), [false, false, false, false]);
+        await python.value('port.reset_input_buffer()');
+        await python.value('port.reset_output_buffer()');
+        const error = await python.error('port.send_break(0.05)');
+        assert.match(error, /remote rejected value for option 'control'/);
+      }
+    });
+
+    it('has what came when its time-out is over', async () => {
+      const python = await open(telnetBase + 2);
+      await python.set('timeout', '0.2');
       assert.equal(await python.value('read(10)'), '');
       wire.say('half');
       await python.value('until(lambda: port.in_waiting == 4)');
       assert.equal(await python.value('read(10)'), Buffer.from('half').toString('hex'));
     });
 
-    it('carries 1 MB of anything both ways', async () => {
-      const python = await open(2);
+    it('carries 1 MB of anything both ways, with RFC 2217 on both sides of the daemon', async () => {
+      const python = await open(telnetBase + 1);
       const [down, up] = [firmware(), firmware()];
-      const heard = wire.hears(down.length);
-      writeFileSync(file('down'), down);
-      wire.say(up);
-      const [sent, got] = [
-        `port.write(__import__('pathlib').Path(${JSON.stringify(file('down'))}).read_bytes())`,
-        `__import__('hashlib').sha256(port.read(${up.length})).hexdigest()`,
-      ];
-      assert.equal(await python.value(sent), down.length);
-      assert.equal(await python.value(got), sha256(up));
+      const heard = hearsAtUart(down.length);
+      const path = people.file('down');
+      writeFileSync(path, down);
+      const said = uart.send(up);
+      const write = `port.write(__import__('pathlib').Path(${JSON.stringify(path)}).read_bytes())`;
+      const read = `__import__('hashlib').sha256(port.read(${up.length})).hexdigest()`;
+      assert.equal(await python.value(write), down.length);
+      assert.equal(await python.value(read), sha256(up));
       assert.equal(sha256(await heard), sha256(down));
+      await said;
+    });
+
+    it('sets the line through ser2net, whose own far side is an RFC 2217 client', async () => {
+      const local = await freeTcpPort();
+      ser2net(`telnet(rfc2217),tcp,127.0.0.1,${local}`, telnetBase + 1);
+      await listens(local);
+      const from = uart.requests.length;
+      const python = await open(local, ', baudrate=19200, bytesize=7, parity="O"');
+      await uartIsAsked(from, 'baud 19200', 'data-bits 7', 'parity 2');
+      const heard = hearsAtUart(ALL_BYTES.length);
+      await python.value(`write('${ALL_BYTES.toString('hex')}')`);
+      assert.deepEqual(await heard, ALL_BYTES);
+      await uart.send(ALL_BYTES);
+      assert.equal(await python.value('read(256)'), ALL_BYTES.toString('hex'));
     });
   });
 
-  it('gensio, which ser2net is made of, talks telnet with RFC 2217 to a port', async () => {
-    const child = spawn('gensiot', [
-      ...['-i', 'stdio(self)'],
-      `telnet(rfc2217),tcp,127.0.0.1,${telnetBase + 2}`,
+  /** ser2net between a TCP port of ours and a telnet door. */
+  function ser2net(accepter: string, tcpPort: number): void {
+    const path = people.file(`ser2net-${tcpPort}.yaml`);
+    const connector = `telnet(rfc2217),tcp,127.0.0.1,${tcpPort}`;
+    writeFileSync(
+      path,
+      `connection: &far\n  accepter: ${accepter}\n  connector: ${connector}\n  options: { kickolduser: true }\n`,
+    );
+    start('ser2net', ['-n', '-u', '-c', path]).stdout.resume();
+  }
+
+  /** Its first client would be served: this one only looks whether the port is open. */
+  async function listens(tcpPort: number): Promise<void> {
+    const path = '/proc/net/tcp';
+    const wanted = new RegExp(
+      `^ *\\d+: 0100007F:${tcpPort.toString(16).toUpperCase().padStart(4, '0')} \\S+ 0A `,
+      'm',
+    );
+    await until(() => wanted.test(readFileSync(path, 'latin1')), `port ${tcpPort}`, 90_000);
+  }
+
+  it('gensio, which ser2net is made of, sets the line, sends BREAK and data', async () => {
+    const attached = nextSession(people.daemon, 'uart');
+    const from = uart.requests.length;
+    const child = start('gensiot', [
+      ...['-i', 'stdio(self)', '-e', '0x1c'],
+      `telnet(rfc2217),tcp,127.0.0.1,${telnetBase + 1}`,
     ]);
-    cleanups.push(() => endOf(child));
-    const heard = new Heard().listenTo(child.stdout);
-    await somebodyWrites('wire');
-    const before = wire.heard.length;
+    const screen = new Heard().listenTo(child.stdout);
+    await attached;
+    child.stdin.write('\x1cs38400\n');
+    await uartIsAsked(from, 'baud 38400');
+    child.stdin.write('\x1c7');
+    await uartIsAsked(from, 'data-bits 7');
+    child.stdin.write('\x1ce');
+    await uartIsAsked(from, 'parity 3');
+    child.stdin.write('\x1cb');
+    await uartIsAsked(from, 'control 5', 'control 6');
+    const heard = hearsAtUart(12);
     child.stdin.write('from gensio\n');
-    await wire.heard.until('from gensio\n', before);
-    wire.say(ALL_BYTES);
-    wire.say('to gensio\n');
-    await heard.until('to gensio\n');
-    assert.ok(heard.bytes.includes(ALL_BYTES));
+    assert.equal((await heard).toString(), 'from gensio\n');
+    await uart.send(Buffer.concat([ALL_BYTES, Buffer.from('to gensio\n')]));
+    await screen.until('to gensio\n');
+    assert.ok(screen.bytes.includes(ALL_BYTES));
   });
 
   it('ser2net, connected to a port by RFC 2217, hands it on', async () => {
     const local = await freeTcpPort();
-    writeFileSync(
-      file('ser2net.yaml'),
-      `connection: &far
-  accepter: tcp,127.0.0.1,${local}
-  connector: telnet(rfc2217),tcp,127.0.0.1,${telnetBase + 2}
-`,
-    );
-    const child = spawn('ser2net', ['-n', '-u', '-c', file('ser2net.yaml')]);
-    cleanups.push(() => endOf(child));
-    new Heard().listenTo(child.stdout);
-    let client: RawClient | null = null;
-    while (client === null) {
-      client = await RawClient.enter(local).catch(() => null);
-      await pause();
-    }
+    ser2net(`tcp,127.0.0.1,${local}`, telnetBase + 2);
+    await listens(local);
+    const attached = nextSession(people.daemon, 'wire');
+    const client = await RawClient.enter(local);
     cleanups.push(() => void client.socket.destroy());
-    await somebodyWrites('wire');
-    const before = wire.heard.length;
+    await attached;
+    const from = wire.heard.length;
     client.socket.write('from ser2net\r');
-    await wire.heard.until('from ser2net', before);
+    await wire.heard.until('from ser2net\r', from);
+    wire.say(ALL_BYTES);
     wire.say('to ser2net\r\n');
-    await client.heard.until('to ser2net');
+    await client.heard.until('to ser2net\r\n');
+    assert.ok(client.heard.bytes.includes(ALL_BYTES));
   });
 
   it('socat by raw TCP: 1 MB of anything both ways', async () => {
     const [down, up] = [firmware(), firmware()];
-    const heard = wire.hears(down.length);
-    const child = spawn('socat', ['-', `TCP:127.0.0.1:${rawBase + 2}`]);
-    cleanups.push(() => endOf(child));
+    const heard = next(wire.heard, down.length);
+    const attached = nextSession(people.daemon, 'wire');
+    const child = start('socat', ['-', `TCP:127.0.0.1:${rawBase + 2}`]);
     const got = new Heard().listenTo(child.stdout);
-    await somebodyWrites('wire');
+    await attached;
     child.stdin.write(down);
     wire.say(up);
     assert.equal(sha256(await heard), sha256(down));
@@ -224,13 +335,10 @@ ports:
 
   it('ssh -W: 1 MB of anything both ways', async () => {
     const [down, up] = [firmware(), firmware()];
-    const heard = wire.hears(down.length);
-    const client = ssh.spawn(['-W', 'wire:1', 'ann@127.0.0.1'], { key: 'ann' });
-    cleanups.push(async () => {
-      client.process.kill();
-      await client.exited;
-    });
-    await somebodyWrites('wire');
+    const heard = next(wire.heard, down.length);
+    const attached = nextSession(people.daemon, 'wire');
+    const client = people.ssh.spawn(['-W', 'wire:1', 'ann@127.0.0.1'], { key: 'ann' });
+    await attached;
     client.type(down);
     wire.say(up);
     assert.equal(sha256(await heard), sha256(down));
@@ -240,208 +348,47 @@ ports:
   describe('an exposed pty', () => {
     it('carries 1 MB of anything both ways through socat', async () => {
       const [down, up] = [firmware(), firmware()];
-      const from = machine.heard.length;
-      const child = spawn('socat', ['-', `OPEN:${exposed},rawer`]);
-      cleanups.push(() => endOf(child));
+      const heard = next(vm.heard, down.length);
+      const attached = nextSession(people.daemon, 'vm');
+      const child = start('socat', ['-', `OPEN:${people.file('exposed-vm')},rawer`]);
       const got = new Heard().listenTo(child.stdout);
-      await somebodyWrites('uart');
+      await attached;
       child.stdin.write(down);
-      await machine.say(up);
-      const heard = (await machine.heard.untilLength(from + down.length)).subarray(from);
-      assert.equal(sha256(heard), sha256(down));
+      await vm.say(up);
+      assert.equal(sha256(await heard), sha256(down));
       assert.equal(sha256(await got.untilLength(up.length)), sha256(up));
     });
 
-    for (const [name, words, leave] of [
-      ['picocom', ['picocom', '-q', '-b', '57600', exposed], '\x01\x18'],
-      ['minicom', ['minicom', '-o', '-D', exposed, '-b', '57600'], '\x01xy\r'],
+    for (const [name, words, leave, question] of [
+      ['picocom', ['picocom', '-b', '57600'], '\x01\x18', null],
+      ['minicom', ['minicom', '-o', '-b', '57600', '-D'], '\x01x', 'Leave Minicom?'],
     ] as const) {
       it(`is a serial port to ${name}, whose speed the line follows`, async () => {
-        const child = spawn('script', ['-qfec', words.join(' '), '/dev/null'], {
-          env: { ...process.env, TERM: 'vt100', HOME: directory.path },
+        const from = uart.requests.length;
+        const attached = nextSession(people.daemon, 'uart');
+        const command = [...words, people.file('exposed-uart')];
+        const terminal = new Terminal(people.libc, command, {
+          TERM: 'vt100',
+          HOME: people.directory.path,
         });
-        cleanups.push(() => endOf(child));
-        const screen = new Heard().listenTo(child.stdout);
-        await somebodyWrites('uart');
-        while ((await portNamed('uart')).line !== '57600 8N1') await pause();
-        const before = machine.heard.length;
-        for (const key of `by ${name}`) child.stdin.write(key);
-        await machine.heard.until(`by ${name}`, before);
-        await machine.say(`said to ${name}\r\n`);
-        await screen.until(`said to ${name}`);
-        const ended = once(child, 'close');
-        child.stdin.write(leave);
-        await ended;
+        cleanups.push(() => terminal.dispose());
+        await attached;
+        await uartIsAsked(from, 'baud 57600');
+        await people.portIs('uart', ({ line }) => line === '57600 8N1');
+        const heard = hearsAtUart(`by ${name}`.length);
+        for (const key of `by ${name}`) terminal.type(key);
+        assert.equal((await heard).toString(), `by ${name}`);
+        await uart.send(Buffer.from(`said to ${name}\r\n`));
+        await terminal.heard.until(`said to ${name}`);
+        const leaving = uart.requests.length;
+        terminal.type(leave);
+        if (question !== null) {
+          await terminal.heard.until(question);
+          terminal.type('\r'); // yes
+        }
+        await terminal.exited;
+        await uartIsAsked(leaving, 'baud 115200');
       });
     }
   });
 });
-
-/** inetutils' telnet, as a person uses it. */
-describe('telnet in character mode', () => {
-  const directory = scratchDirectory();
-  let machine: Machine;
-  let daemon: Daemon;
-  let tcpPort: number;
-
-  before(async () => {
-    machine = new Machine(await requireLibc());
-    tcpPort = await freeTcpPort();
-    daemon = await Daemon.start(
-      directory.path,
-      `
-data: ./data
-banner: Only for those who keep machines alive
-listen:
-  ssh: none
-  telnet: { base: ${tcpPort - 1}, allow: [127.0.0.0/8] }
-users:
-  ann: { role: admin, password: '${await hashPassword('open sesame')}' }
-ports:
-  db1: { n: 1, device: ${machine.path}, motd: mind the gap }
-`,
-    );
-    await daemon.said('port up');
-  });
-  after(async () => {
-    await daemon.stop();
-    machine.dispose();
-    directory.dispose();
-  });
-
-  it("asks for login and password, shows the port, and every key but ^] is the device's", async () => {
-    const child = spawn('script', ['-qfec', `inetutils-telnet 127.0.0.1 ${tcpPort}`, '/dev/null'], {
-      env: { ...process.env, TERM: 'vt100' },
-    });
-    const screen = new Heard().listenTo(child.stdout);
-    await screen.until('Only for those who keep machines alive');
-    await screen.until('login: ');
-    child.stdin.write('ann\r');
-    await screen.until('Password: ');
-    child.stdin.write('open sesame\r');
-    await screen.until('mind the gap');
-    await screen.until('db1: you write');
-    assert.doesNotMatch(screen.text, /open sesame/);
-
-    await machine.say('\r\ndb1 login: ');
-    await screen.until('db1 login: ');
-    child.stdin.write('root\r');
-    await machine.heard.until('root\r');
-    assert.doesNotMatch(machine.heard.text, /root\r[\n\0]/, 'Enter is one carriage return');
-    for (const keys of ['\x01\x01\x01', '\x03', '\x1a']) {
-      const from = machine.heard.length;
-      child.stdin.write(keys);
-      await machine.heard.until(keys, from);
-    }
-    child.stdin.write('\x05c?');
-    await screen.until('this list');
-    child.stdin.write('\x05cw');
-    await screen.until(/ann writes from .* by telnet/);
-
-    const ended = once(child, 'close');
-    child.stdin.write('\x1d');
-    await screen.until('telnet> ');
-    child.stdin.write('quit\r');
-    await ended;
-    await daemon.said('session ended');
-  });
-
-  it('leaves by ^Ec. as everywhere', async () => {
-    const child = spawn('script', ['-qfec', `inetutils-telnet 127.0.0.1 ${tcpPort}`, '/dev/null']);
-    const screen = new Heard().listenTo(child.stdout);
-    await screen.until('login: ');
-    child.stdin.write('ann\r');
-    await screen.until('Password: ');
-    child.stdin.write('open sesame\r');
-    await screen.until('db1: you write');
-    const ended = once(child, 'close');
-    child.stdin.write('\x05c.');
-    await ended;
-    assert.match(screen.text, /Connection closed by foreign host/);
-  });
-});
-
-/** A line behind TCP: what the daemon connects to, and the test plays. */
-class Wire {
-  readonly heard = new Heard();
-  readonly #server: Server;
-  #socket: Socket | null = null;
-
-  private constructor(server: Server) {
-    this.#server = server;
-    server.on('connection', (socket) => {
-      this.#socket = socket;
-      socket.on('data', (bytes: Buffer) => this.heard.add(bytes));
-      socket.on('error', () => undefined);
-    });
-  }
-
-  static async open(): Promise<Wire> {
-    const server = createServer();
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    return new Wire(server);
-  }
-
-  get tcpPort(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  say(bytes: string | Uint8Array): void {
-    this.#socket!.write(bytes);
-  }
-
-  /** The next so many bytes that come. */
-  async hears(count: number): Promise<Buffer> {
-    const from = this.heard.length;
-    return (await this.heard.untilLength(from + count)).subarray(from, from + count);
-  }
-
-  close(): void {
-    this.#socket?.destroy();
-    this.#server.close();
-  }
-}
-
-/** pyserial in a process of its own: test/e2e/pyserial.py. */
-class PySerial {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #answers: AsyncIterator<string>;
-
-  constructor() {
-    // Debian's own Python: another one would not have Debian's pyserial.
-    this.#child = spawn('/usr/bin/python3', [join(PROJECT, 'test/e2e/pyserial.py')]);
-    this.#child.stderr.resume();
-    this.#answers = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
-  }
-
-  /** What an expression comes to. */
-  async value(expression: string): Promise<unknown> {
-    this.#child.stdin.write(`${expression}\n`);
-    const line = await this.#answers.next();
-    assert.ok(!line.done, `pyserial ended at ${expression}`);
-    const answer = JSON.parse(line.value) as { value?: unknown; error?: string };
-    assert.equal(answer.error, undefined, expression);
-    return answer.value;
-  }
-
-  async end(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.stdin.end();
-    await once(this.#child, 'close');
-  }
-}
-
-async function endOf(child: ChildProcessWithoutNullStreams): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  child.kill();
-  await once(child, 'close');
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
-}
-
-function pause(): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, 50));
-}

@@ -6,14 +6,16 @@ import { megabytes } from '../bench/row.ts';
 import { compileC } from '../support/compile-c.ts';
 import { AllDoors } from './all-doors.ts';
 import { Daemon, scratchDirectory } from './daemon.ts';
-import { EchoProbe, type ProbePlan } from './echo-probe.ts';
+import { EchoProbe, type EchoReport, type ProbePlan } from './echo-probe.ts';
+import { knock, misbehave } from './hostile-client.ts';
 import { SilentFlood, sourceAddresses } from './silent-flood.ts';
 import { SSH_ATTACKS } from './ssh-attacks.ts';
+import { COM_PORT_ATTACKS, TELNET_ATTACKS, type TelnetAttack } from './telnet-attacks.ts';
 
 /**
  * `npm run test:silent [-- COUNT]`: so many sockets that never say a word on each door in turn, half
- * of them from the address of a person who logs in meanwhile; then what ssh2 lets clients do, again
- * and again, beside an echo. Prints times, memory and the worst echo; exits 1 when a budget is missed.
+ * of them from the address of a person who logs in meanwhile; then what clients of SSH and telnet can
+ * do that they should not, beside an echo. Prints times, memory and the worst echo; exits 1 when a budget is missed.
  */
 const count = Number(process.argv[2] ?? 10_000);
 const ATTACKS = 20;
@@ -133,6 +135,8 @@ await withDaemon('none', async (doors, daemon) => {
   );
   await flood.stop();
 
+  const sources = sourceAddresses(10, 250)[Symbol.iterator]();
+  const source = (): string => sources.next().value!;
   const key = doors.privateKey('alice');
   for (const attack of SSH_ATTACKS) {
     await probe.report();
@@ -141,9 +145,29 @@ await withDaemon('none', async (doors, daemon) => {
     miss(echo.worstMs > BUDGET.stallMs);
     console.log(`${ATTACKS} times ${attack.what}: ${inWords(echo)}`);
   }
+  for (const attack of TELNET_ATTACKS) {
+    await probe.report();
+    const startedAtMs = performance.now();
+    const { wasCut } = await misbehave(knock(doors.telnetBase + 2, source()), attack.conduct());
+    tell(attack, wasCut, performance.now() - startedAtMs, await probe.report());
+  }
+  for (const attack of COM_PORT_ATTACKS) {
+    const { socket, heard } = await doors.telnet(2, 'alice', source());
+    await heard.until('you write');
+    await probe.report();
+    const startedAtMs = performance.now();
+    const { wasCut } = await misbehave(socket, attack.conduct());
+    tell(attack, wasCut, performance.now() - startedAtMs, await probe.report());
+  }
   await probe.stop();
 });
 process.exitCode = missed > 0 ? 1 : 0;
+
+function tell(attack: TelnetAttack, wasCut: boolean, ms: number, echo: EchoReport): void {
+  miss(echo.worstMs > BUDGET.stallMs || wasCut !== attack.isCut);
+  const outcome = `${wasCut ? 'cut' : 'served'} after ${seconds(ms)}`;
+  console.log(`telnet, ${attack.what}: ${outcome}; ${inWords(echo)}`);
+}
 
 /** A daemon with all doors, and a port that gives back at once what it is sent. */
 async function withDaemon(
@@ -165,7 +189,7 @@ users:
   lab: { role: operator, ports: ['*'] }
 ports:
   echo: { n: 1, device: ${path} }
-  slow: { sim: echo }
+  slow: { n: 2, sim: echo }
 `,
   );
   try {
@@ -190,7 +214,7 @@ function probePlan(doors: AllDoors, hasTls: boolean): ProbePlan {
   return { tcpPort: doors.rawBase + 1, tls: hasTls ? doors.tlsOptions() : null };
 }
 
-function inWords({ count: echoes, worstMs, ownStallMs }: Awaited<ReturnType<EchoProbe['report']>>) {
+function inWords({ count: echoes, worstMs, ownStallMs }: EchoReport): string {
   return `worst of ${echoes} echoes ${worstMs.toFixed(1)} ms (own stall ${ownStallMs.toFixed(1)} ms)`;
 }
 

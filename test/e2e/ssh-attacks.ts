@@ -1,4 +1,5 @@
-import { loginAt, type Attacker } from '../frontends/ssh-attacker.ts';
+import { once } from 'node:events';
+import { loginAt, sendPacket, type Attacker } from '../frontends/ssh-attacker.ts';
 
 export interface SshAttack {
   what: string;
@@ -45,6 +46,21 @@ export const SSH_ATTACKS: readonly SshAttack[] = [
     },
   },
   {
+    what: '200,000 messages to ignore',
+    async run(...door) {
+      const attacker = await loginAt(...door);
+      const ignore = Buffer.from([SSH_MSG_IGNORE, 0, 0, 0, 0]);
+      for (let sent = 0; sent < 200_000 && attacker._sock.writable; sent += 10_000) {
+        attacker._sock.cork();
+        for (let i = 0; i < 10_000; i++) sendPacket(attacker, ignore);
+        attacker._sock.uncork();
+        if (attacker._sock.writableNeedDrain) await once(attacker._sock, 'drain');
+      }
+      attacker.end();
+      await closed(attacker);
+    },
+  },
+  {
     what: 'a window overrun by 64 MB',
     async run(...door) {
       const attacker = await loginAt(...door);
@@ -63,6 +79,9 @@ export const SSH_ATTACKS: readonly SshAttack[] = [
     },
   },
 ];
+
+/** RFC 4253 section 11.2 */
+const SSH_MSG_IGNORE = 2;
 
 function closed(attacker: Attacker): Promise<void> {
   return new Promise((resolve) => attacker.once('close', () => resolve()));

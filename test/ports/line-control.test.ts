@@ -172,6 +172,25 @@ describe('a port that restores its line', () => {
     assert.deepEqual(other.backend.lines, [SLOW]);
   });
 
+  it('warns when that fails, but not of a line that went down meanwhile', async () => {
+    for (const [code, warnings] of [
+      ['TIMED_OUT', ['line not put back']],
+      ['PORT_GONE', []],
+    ] as const) {
+      const world = await worldOf(restoring);
+      const alice = await world.attach('alice');
+      await alice.session.setLine(SLOW, 'none');
+      world.backend.setLine = () => Promise.reject(new Fault(code, 'no'));
+      alice.session.detach('left');
+      await settle();
+      const said = world.journal.lines.filter(({ level }) => level === 'warn');
+      assert.deepEqual(
+        said.map(({ message }) => message),
+        warnings,
+      );
+    }
+  });
+
   it('does nothing more to a line that is being closed', async () => {
     const world = await worldOf(restoring);
     const alice = await world.attach('alice');

@@ -210,7 +210,8 @@ describe('the keys of a session', () => {
   it('count the last lines with those that are on their way to the log', async () => {
     const { open, backend, log } = await start();
     const alice = await open('alice');
-    for (let i = 0; i < 30; i++) backend('db1').say(`line ${i}\r\n`);
+    const lines = Array.from({ length: 30 }, (_, i) => `line ${i}\r\n`);
+    for (let i = 0; i < 30; i += 10) backend('db1').say(lines.slice(i, i + 10).join(''));
     log.committed = 3;
     const from = alice.text.length;
     await chunk(alice, '\x05c\x12');
@@ -218,6 +219,8 @@ describe('the keys of a session', () => {
     log.commit(1_000);
     await alice.until(/the last line:\][^]*line 29\r\n/);
     assert.equal(alice.text.slice(from), 'line 29\r\n');
+    await chunk(alice, '\x05cr');
+    assert.equal(alice.text.slice(from), lines.slice(29).concat(lines.slice(10)).join(''));
   });
 
   it('send BREAK, entries of the break list, and characters by their code', async () => {

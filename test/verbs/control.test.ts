@@ -38,13 +38,18 @@ describe('task', () => {
     assert.equal(await bench.run('task', 'db1', 'reset', '-y'), 0);
     assert.deepEqual(bench.access.asked, [
       'run db1 task grub-menu false',
+      'run db1 task reset false',
       'run db1 task reset true',
     ]);
     const terminal = withTasks();
     terminal.io.isTerminal = true;
     terminal.io.type('y\r');
     assert.equal(await terminal.run('task', 'db1', 'reset'), 0);
-    assert.deepEqual(terminal.access.asked, ['run db1 task reset true']);
+    assert.deepEqual(terminal.access.asked, [
+      'run db1 task reset false',
+      'run db1 task reset true',
+    ]);
+    assert.match(terminal.io.errors, /task reset on db1\? \[y\/N\]/);
   });
 
   it('names the nearest for one that is not there', async () => {
@@ -69,19 +74,28 @@ describe('power', () => {
   it('asks before off and cycle', async () => {
     for (const action of ['off', 'cycle'] as const) {
       const bench = new Bench();
-      bench.access.details = { power: [action] };
       assert.equal(await bench.run('power', 'db1', action), 2);
-      assert.deepEqual(bench.access.asked, []);
+      assert.match(bench.io.errors, /power \S+ for db1 must be confirmed: give --yes/);
       assert.equal(await bench.run('power', 'db1', action, '--yes'), 0);
-      assert.deepEqual(bench.access.asked, [`power db1 ${action} true`]);
+      const terminal = new Bench();
+      terminal.io.isTerminal = true;
+      terminal.io.type('n\r');
+      assert.equal(await terminal.run('power', 'db1', action), 2);
+      terminal.io.type('y\r');
+      assert.equal(await terminal.run('power', 'db1', action), 0);
+      for (const { access } of [bench, terminal]) {
+        const confirmed = access.asked.filter((asked) => asked === `power db1 ${action} true`);
+        assert.equal(confirmed.length, 1);
+      }
     }
   });
 
   it('does not ask for what cannot be done', async () => {
     const bench = new Bench();
     bench.io.isTerminal = true;
+    bench.access.faults.set('db1', new Fault('PORT_UNSUPPORTED', 'db1: no power outlet'));
     assert.equal(await bench.run('power', 'db1', 'off'), 5);
-    assert.match(bench.io.errors, /^fairlead: db1 has no power outlet/);
+    assert.equal(bench.io.errors, 'fairlead: db1: no power outlet\n');
     assert.equal(await bench.run('power', 'db1', 'of'), 2);
     assert.match(bench.io.errors, /did you mean "off"/);
     assert.equal(await bench.run('power', 'db1'), 2);
@@ -89,7 +103,6 @@ describe('power', () => {
 
   it('passes on that it is too soon', async () => {
     const bench = new Bench();
-    bench.access.details = { power: ['cycle'] };
     bench.access.faults.set('db1', new Fault('TOO_SOON', 'again at 12:05'));
     assert.equal(await bench.run('power', 'db1', 'cycle', '--yes'), 5);
     assert.equal(bench.io.errors, 'fairlead: again at 12:05\n');

@@ -272,6 +272,9 @@ export class FakeAccess implements PortAccess {
         ? `task ${sequence.task} ${sequence.isConfirmed}`
         : `${sequence.label}: ${sequence.steps.map(stepWords).join(', ')}`;
     this.#ask(`run ${port} ${what}`, port);
+    const task = 'task' in sequence ? sequence : null;
+    const mustConfirm = this.details.tasks?.find(({ name }) => name === task?.task)?.confirm;
+    if (mustConfirm && !task!.isConfirmed) throw new Fault('CONFIRM', 'to be confirmed');
   }
 
   async power(
@@ -281,6 +284,8 @@ export class FakeAccess implements PortAccess {
     isConfirmed: boolean,
   ): Promise<string> {
     this.#ask(`power ${port} ${action} ${isConfirmed}`, port);
+    const cuts = action === 'off' || action === 'cycle';
+    if (cuts && !isConfirmed) throw new Fault('CONFIRM', 'to be confirmed');
     return this.powerSays;
   }
 

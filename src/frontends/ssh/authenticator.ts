@@ -160,11 +160,7 @@ export function authenticate(
   }
 
   /** A certificate names principals, not a user of ours: the login name has to be the user's. */
-  function tryCertificate(
-    context: PublicKeyAuthContext,
-    name: LoginName,
-    algorithm: string,
-  ): void {
+  function tryCertificate(context: PublicKeyAuthContext, name: LoginName, algorithm: string): void {
     const { data: blob } = context.key;
     const asked = destinationOf(name, name.first, true, door);
     if (asked === null) return refuse(context, 'offer');
