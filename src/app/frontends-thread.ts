@@ -115,19 +115,15 @@ const services: FrontendServices = {
   audit: (row) => store.audit(row),
 };
 
-const frontends = createFrontends(
-  { ...data.setup, controlPath: data.controlPath },
-  services,
-  {
-    libc,
-    version: packageVersion(),
-    penalties: createPenalties(),
-    openSession,
-    isVerb: (word) => word === 'help' || VERBS.some((verb) => verb.name === word),
-    keysDirectory: data.keysDirectory,
-    timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-  },
-);
+const frontends = createFrontends({ ...data.setup, controlPath: data.controlPath }, services, {
+  libc,
+  version: packageVersion(),
+  penalties: createPenalties(),
+  openSession,
+  isVerb: (word) => word === 'help' || VERBS.some((verb) => verb.name === word),
+  keysDirectory: data.keysDirectory,
+  timeZone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+});
 
 setInterval(() => {
   Atomics.add(data.beat, 0, 1);

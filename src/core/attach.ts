@@ -136,12 +136,7 @@ export interface PortAccess {
    * Runs the command of the power outlet; needs `control`, `view` for `status`. Resolves with what
    * it printed. @throws Fault CONFIRM, TOO_SOON, POWER_FAILED, PORT_UNSUPPORTED.
    */
-  power(
-    caller: Caller,
-    port: string,
-    action: PowerAction,
-    isConfirmed: boolean,
-  ): Promise<string>;
+  power(caller: Caller, port: string, action: PowerAction, isConfirmed: boolean): Promise<string>;
   /** Closes the line until it is opened again, or opens it anew; needs `control`. Sessions stay. */
   hold(caller: Caller, port: string, isDown: boolean): Promise<void>;
   /** Stops or resumes logging of what the device says, counted as a gap meanwhile; needs `admin`. */
@@ -154,8 +149,7 @@ export type MessageTarget = { port: string } | { session: number } | 'all';
 
 /** A task by its name or its key in the break list, or steps given here under a label for the log. */
 export type Sequence =
-  | { task: string; isConfirmed: boolean }
-  | { label: string; steps: readonly SequenceStep[] };
+  { task: string; isConfirmed: boolean } | { label: string; steps: readonly SequenceStep[] };
 
 /** Refuses input when the device has taken nothing for this long. */
 export const STUCK_OUTPUT_MS = 5_000;

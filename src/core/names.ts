@@ -48,9 +48,7 @@ function globParts(pattern: string): GlobPart[] {
     const close = char === '[' ? pattern.indexOf(']', i + 2) : -1;
     if (close > 0) {
       const inside = pattern.slice(i + 1, close).replace(/[\\\]]/g, '\\$&');
-      parts.push(
-        new RegExp(`^[${inside.startsWith('!') ? '^' + inside.slice(1) : inside}]$`, 's'),
-      );
+      parts.push(new RegExp(`^[${inside.startsWith('!') ? '^' + inside.slice(1) : inside}]$`, 's'));
       i = close;
     } else parts.push(char === '?' ? /^.$/s : char);
   }

@@ -22,7 +22,7 @@ export interface AttachmentOwner {
   readonly timers: Timers;
   readonly output: SessionOutput;
   readonly teller: Teller;
-  /** The port ended it. Nothing follows. */
+  /** The port ended it, and the client is to be told. Nothing follows. */
   ended(why: string): void;
 }
 
@@ -175,7 +175,6 @@ export class Attachment {
       this.#early.push(event);
       return;
     }
-    const { output, teller } = this.#owner;
     switch (event.kind) {
       case 'frame':
       case 'epoch':
@@ -189,7 +188,6 @@ export class Attachment {
         this.#tellRefused(event.why);
         return;
       case 'ended':
-        teller.tell(`ended: ${event.why}`);
         this.#finish();
         this.#owner.ended(event.why);
         return;
@@ -198,7 +196,7 @@ export class Attachment {
         return;
       default:
         this.#onLineEvent(event);
-        output.event?.(event);
+        this.#owner.output.event?.(event);
     }
   }
 

@@ -10,9 +10,7 @@ import { Attachment } from './attachment.ts';
 import type { AttachmentOwner } from './attachment.ts';
 import { IdleWatch } from './idle-watch.ts';
 import type { Seat } from './key-actions.ts';
-import { LineStart } from './line-start.ts';
 import { Person } from './person.ts';
-import { RESET_MODES } from './screen.ts';
 import type {
   Session,
   SessionOptions,
@@ -20,6 +18,7 @@ import type {
   SessionServices,
 } from './session-contract.ts';
 import { Teller } from './teller.ts';
+import { TerminalTrace } from './terminal-trace.ts';
 
 /** One client, on one port at a time. */
 export class ClientSession implements Session, Seat, AttachmentOwner {
@@ -29,7 +28,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   readonly timers: Timers;
   readonly teller: Teller;
   readonly #idle: IdleWatch;
-  readonly #lineStart = new LineStart();
+  readonly #terminal = new TerminalTrace();
   #person: Person | null;
   #attachment: Attachment | null = null;
   /** It is being attached anew. */
@@ -41,7 +40,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
     this.options = options;
     this.output = {
       write: (bytes, done) => {
-        this.#lineStart.wrote(bytes);
+        this.#terminal.wrote(bytes);
         output.write(bytes, done);
       },
       ended: (why) => output.ended(why),
@@ -50,7 +49,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
     this.timers = services.timers ?? realTimers;
     this.teller = new Teller(
       (bytes, done) => {
-        if (!this.#isOver) this.output.write(this.#lineStart.trim(bytes), done);
+        if (!this.#isOver) this.output.write(this.#terminal.trim(bytes), done);
       },
       (text) => this.#untold(text),
       options.notices,
@@ -145,6 +144,8 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
 
   ended(why: string): void {
     if (this.#isOver) return;
+    this.#restoreTerminal();
+    this.tell(`ended: ${why}`);
     this.#finish(why);
     this.output.ended(why);
   }
@@ -206,7 +207,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
       const attachment = await Attachment.open(this, port, 'write');
       if (!this.#swap(attachment, `moved to ${attachment.attached.port}`)) return;
       this.#person?.leaveOthers('moved to another port');
-      this.output.write(Buffer.from(RESET_MODES), () => undefined);
+      this.#restoreTerminal();
       this.#watchIdle();
       attachment.begin('screen', this.#helpKey);
     });
@@ -228,6 +229,7 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   }
 
   leave(why: string): void {
+    this.#restoreTerminal();
     this.detach(why);
     this.output.ended('left');
   }
@@ -274,9 +276,17 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
   }
 
   #letGo(why: string): void {
+    this.#restoreTerminal();
     this.tell(`ended: ${why}`);
     this.detach(why);
     this.output.ended(why);
+  }
+
+  /** A person's, from what the device did to it; before anything else is told. */
+  #restoreTerminal(): void {
+    if (this.#isOver || !this.teller.isOn) return;
+    const bytes = this.#terminal.restore();
+    if (bytes.length > 0) this.output.write(bytes, () => undefined);
   }
 
   #untold(text: string): void {

@@ -123,10 +123,7 @@ export class EscapeKeys<Action> {
   }
 }
 
-function helpLines(
-  table: EscapeTable<unknown>,
-  before: string,
-): { keys: string; help: string }[] {
+function helpLines(table: EscapeTable<unknown>, before: string): { keys: string; help: string }[] {
   return Object.entries(table).flatMap(([key, entry]) => {
     const { help } = entry;
     if (!('next' in entry)) return entry.isSilent ? [] : [{ keys: before + keyName(key), help }];

@@ -62,8 +62,7 @@ export class History {
     wanted: LogPlace,
     live: StreamPlace,
   ): Promise<History> {
-    const from =
-      wanted.at === 'last-lines' ? await lastLines(source, wanted.lines, live) : wanted;
+    const from = wanted.at === 'last-lines' ? await lastLines(source, wanted.lines, live) : wanted;
     const counted = countedFrom(live, from);
     const found = counted && (await tryLocate(source, counted));
     const place = found ? counted : from;
@@ -191,7 +190,6 @@ export class History {
     this.#partsBytes = 0;
     return this.#sink.write(parts.length === 1 ? parts[0]! : Buffer.concat(parts));
   }
-
 }
 
 const LF = 0x0a;

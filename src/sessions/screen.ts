@@ -75,10 +75,11 @@ export async function restoreScreen(
 
 /**
  * Brings a terminal back from whatever a device did to it, without touching its cursor or its
- * text: normal screen and character sets, no margins, no mouse, cursor visible.
+ * text: normal screen and character sets, no margins, no mouse, cursor visible. Not from origin
+ * mode (DECOM): to end that moves the cursor.
  */
 export const RESET_MODES =
-  '\x1b[?47l\x1b[0m\x1b(B\x1b)B\x0f\x1b[?6l\x1b7\x1b[r\x1b8\x1b[4l\x1b[?7h\x1b[?45l\x1b[?25h' +
+  '\x1b[?47l\x1b[0m\x1b(B\x1b)B\x0f\x1b7\x1b[r\x1b8\x1b[4l\x1b[?7h\x1b[?45l\x1b[?25h' +
   '\x1b[?1l\x1b>\x1b[?9;1000;1002;1003;1004;1006;2004l';
 
 function clamp(value: number, least: number, most: number): number {

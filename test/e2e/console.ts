@@ -312,7 +312,8 @@ export class Terminal {
   /** `raw` passes every key on; `cooked` is how a shell leaves it to programs: echo, editing, signals. */
   mode(): 'raw' | 'cooked' {
     const settings = execFileSync('stty', ['-F', this.#pty.path, '-a']).toString();
-    const isOn = (name: string): boolean => new RegExp(`(^|[ ;])${name}( |;|$)`, 'm').test(settings);
+    const isOn = (name: string): boolean =>
+      new RegExp(`(^|[ ;])${name}( |;|$)`, 'm').test(settings);
     return isOn('icanon') && isOn('echo') && isOn('isig') ? 'cooked' : 'raw';
   }
 

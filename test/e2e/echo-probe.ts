@@ -49,7 +49,9 @@ export class EchoProbe {
   }
 
   async #message(): Promise<unknown> {
-    const [message] = (await Promise.race([once(this.#worker, 'message'), this.#failed])) as [unknown];
+    const [message] = (await Promise.race([once(this.#worker, 'message'), this.#failed])) as [
+      unknown,
+    ];
     return message;
   }
 }

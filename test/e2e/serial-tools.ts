@@ -19,7 +19,11 @@ export function firmware(): Buffer {
     ...[0x0d, byte, 0x0a, byte, 0xff, 0xfa, byte, 0xff, 0xf0],
   ]);
   const random = randomBytes(1_000_000 - awkward.length);
-  return Buffer.concat([random.subarray(0, 500_000), Buffer.from(awkward), random.subarray(500_000)]);
+  return Buffer.concat([
+    random.subarray(0, 500_000),
+    Buffer.from(awkward),
+    random.subarray(500_000),
+  ]);
 }
 
 export function sha256(bytes: Uint8Array): string {
@@ -133,8 +137,7 @@ export function nextSession(daemon: Daemon, port: string): Promise<JournalEntry>
 }
 
 export async function everybodyLeft(daemon: Daemon): Promise<void> {
-  const count = (msg: string): number =>
-    daemon.journal.filter((entry) => entry.msg === msg).length;
+  const count = (msg: string): number => daemon.journal.filter((entry) => entry.msg === msg).length;
   const isEmpty = (): boolean => count('session attached') === count('session ended');
   await until(isEmpty, 'every session to end', 90_000);
 }

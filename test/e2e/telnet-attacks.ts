@@ -62,7 +62,7 @@ export const TELNET_ATTACKS: readonly TelnetAttack[] = [
   {
     what: 'sizes of a window without an end',
     conduct: () => ({
-      sends: flood(Uint8Array.of(IAC, SB, WINDOW_SIZE, 0, 80, 0, 24, IAC, SE), 32e6),
+      sends: flood(Uint8Array.of(IAC, SB, WINDOW_SIZE, 0, 80, 0, 24, IAC, SE), 8e6),
     }),
     isCut: false,
   },
@@ -112,9 +112,9 @@ export const COM_PORT_ATTACKS: readonly TelnetAttack[] = [
     isCut: false,
   },
   {
-    what: 'questions, and reads no answer',
+    what: 'who are you, and does not listen',
     conduct: () => ({
-      sends: [AGREE, ...flood(request(5, 0), 64e6)],
+      sends: [AGREE, ...flood(request(SIGNATURE), 64e6)],
       isDeaf: true,
       stays: true,
     }),
@@ -122,6 +122,8 @@ export const COM_PORT_ATTACKS: readonly TelnetAttack[] = [
   },
 ];
 
+/** Of all questions the one with the longest answer. */
+const SIGNATURE = 0;
 const TAIL = Uint8Array.of(IAC, SE);
 const AGREE = Uint8Array.of(IAC, WILL, COM_PORT);
 

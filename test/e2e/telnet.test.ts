@@ -15,12 +15,12 @@ describe('telnet in character mode', () => {
   const board = new TelnetDevice();
   let people: People;
   let db1: Machine;
-  let menu: Machine;
+  let grub: Machine;
   let base: number;
 
   before(async () => {
     people = await People.make();
-    [db1, menu] = [people.machine(), people.machine()];
+    [db1, grub] = [people.machine(), people.machine()];
     await board.start();
     base = await freeBase(20);
     await people.start(
@@ -33,10 +33,10 @@ users:
   ann: { role: admin, password: '${await hashPassword('open sesame')}' }
 ports:
   db1: { n: 1, device: ${db1.path}, motd: mind the gap }
-  menu: { n: 2, device: ${menu.path} }
+  grub: { n: 2, device: ${grub.path} }
   board: { n: 3, telnet: '127.0.0.1:${board.tcpPort}' }
 `,
-      ['db1', 'menu', 'board'],
+      ['db1', 'grub', 'board'],
     );
   });
   afterEach(async () => {
@@ -79,7 +79,7 @@ ports:
     }
     assert.doesNotMatch(db1.heard.text, /root\r[\n\0]/, 'Enter is one carriage return');
     await press(terminal, '\x05c?', 'octal code');
-    await press(terminal, '\x05cw', /ann writes from .* by telnet/);
+    await press(terminal, '\x05cw', /ann writes, from .* by telnet/);
 
     await press(terminal, '\x1d', 'telnet> ');
     terminal.type('quit\r');
@@ -133,8 +133,8 @@ ports:
 
   it('shows the screen as it stands at the size of the window', async () => {
     // A menu as firmware draws it, in the corner of a window that is larger than most.
-    await menu.say('\x1b[2J\x1b[1;1Htop\x1b[40;96Hcorner');
-    await people.portIs('menu', ({ offset }) => offset > 0);
+    await grub.say('\x1b[2J\x1b[1;1Htop\x1b[40;96Hcorner');
+    await people.portIs('grub', ({ offset }) => offset > 0);
     const [columns, rows] = [132, 43];
     const terminal = telnet(base + 2, `cols ${columns} rows ${rows}`);
     await logIn(terminal, 'corner');
@@ -202,7 +202,7 @@ ports:
     await second.closed;
     assert.equal(second.heard.length, 0);
     const person = telnet();
-    await person.heard.until(/db1 is busy: ray writes/);
+    await person.heard.until('ray writes on db1');
     await person.exited;
     first.socket.write('still mine');
     await db1.heard.until('still mine');

@@ -94,7 +94,10 @@ ports:
     await db1.say('Linux db1\r\n');
     await alice.heard.until('Linux db1');
     const [session] = await people.rows<SessionStatus>('who');
-    assert.deepEqual([session!.user, session!.frontend, session!.mode], ['alice', 'telnet', 'write']);
+    assert.deepEqual(
+      [session!.user, session!.frontend, session!.mode],
+      ['alice', 'telnet', 'write'],
+    );
   });
 
   it('a raw door carries 1 MB of anything both ways, as the user of the certificate', async () => {
@@ -135,6 +138,9 @@ ports:
       const attached = nextSession(people.daemon, 'db1');
       const client = enter(base + 1, { as: bob, source: '127.0.0.9' });
       assert.equal((await attached)['user'], 'bob');
+      const from = db1.heard.length;
+      client.process.stdin.write(`bob by ${kind}\r`);
+      await db1.heard.until(`bob by ${kind}\r`, from);
       await client.end();
     }
   });

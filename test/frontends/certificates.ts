@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Duplex } from 'node:stream';
+import { connect } from 'node:tls';
 import type { TlsSettings } from '../../src/core/settings.ts';
 
 /** An authority and what it signed, made by openssl(1) in a directory of the test's. */
@@ -43,6 +45,20 @@ export class TestAuthority {
   #path(file: string): string {
     return join(this.#directory, file);
   }
+}
+
+/** What a client of TLS says first. */
+export function clientHello(): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const wire = new Duplex({
+      read: () => undefined,
+      write: (bytes: Buffer, _encoding, done) => {
+        resolve(bytes);
+        done();
+      },
+    });
+    connect({ socket: wire });
+  });
 }
 
 const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];

@@ -2,13 +2,12 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
-import { Duplex } from 'node:stream';
 import { afterEach, describe, it } from 'node:test';
 import { connect as connectTls, type ConnectionOptions, type TLSSocket } from 'node:tls';
 import { createPenalties } from '../../src/auth/penalties.ts';
 import type { DoorCaps, TlsSettings } from '../../src/core/settings.ts';
 import { Door, type DoorLimits, type Guest } from '../../src/frontends/door.ts';
-import { TestAuthority } from './certificates.ts';
+import { clientHello, TestAuthority } from './certificates.ts';
 import { FakeJournal, noPenalties, withDirectory } from './fakes.ts';
 
 describe('door', () => {
@@ -305,20 +304,6 @@ describe('door', () => {
         assert.equal(silent.closed, true);
         for (const socket of [shaking, newcomer]) socket.destroy();
       }));
-
-    /** What a client says first. */
-    function clientHello(): Promise<Buffer> {
-      return new Promise((resolve) => {
-        const wire = new Duplex({
-          read: () => undefined,
-          write: (bytes: Buffer, _encoding, done) => {
-            resolve(bytes);
-            done();
-          },
-        });
-        connectTls({ socket: wire });
-      });
-    }
 
     it('takes a new certificate for clients to come, and keeps its own when that is bad', () =>
       rich(async (authority) => {

@@ -8,8 +8,6 @@ import { watchHalfClosed } from '../../src/frontends/half-closed.ts';
 import { TestAuthority } from './certificates.ts';
 import { withDirectory } from './fakes.ts';
 
-const LOOK_MS = 5;
-
 /** Both ends of a TCP connection. */
 async function pair(): Promise<{ ours: Socket; theirs: Socket }> {
   const server = createServer({ allowHalfOpen: true });
@@ -33,8 +31,8 @@ describe('a half-closed connection', () => {
     ours.resume();
     theirs.end();
     await once(ours, 'end');
-    watchHalfClosed(ours, LOOK_MS);
-    const looks = 10;
+    watchHalfClosed(ours);
+    const looks = 3;
     let looked = 0;
     const write = ours.write.bind(ours);
     await new Promise<void>((resolve) => {
@@ -70,7 +68,7 @@ describe('a half-closed connection', () => {
       secure.resume();
       client.end();
       await once(secure, 'end');
-      watchHalfClosed(ours, LOOK_MS);
+      watchHalfClosed(ours);
       const closed = closeOf(secure);
       theirs.resetAndDestroy();
       await closed;

@@ -102,7 +102,9 @@ describe('the keys of a session', () => {
     await fingers(alice, '\x05c?');
     assert.ok(alice.notices.some((line) => line.startsWith('^Ec\\ooo  ')));
     await fingers(alice, '\x05cw');
-    assert.ok(alice.notices.some((line) => /^session \d+: alice writes, from .* \(you\)/.test(line)));
+    assert.ok(
+      alice.notices.some((line) => /^session \d+: alice writes, from .* \(you\)/.test(line)),
+    );
     assert.ok(alice.notices.some((line) => /bob views, from /.test(line)));
     await fingers(alice, '\x05cu');
     assert.ok(alice.notices.includes('db1 up, alice writes, 1 view'));

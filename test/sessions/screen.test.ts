@@ -123,11 +123,7 @@ describe('the screen as it stands', () => {
     await fc.assert(
       fc.asyncProperty(said, async (bytes) => {
         const client = new Screen();
-        await client.feed(
-          '\x1b[3;4H',
-          stripQueries(QUERIES_START, bytes).bytes,
-          '\x1b[?47l\x1b[?6l',
-        );
+        await client.feed(stripQueries(QUERIES_START, bytes).bytes, '\x1b[?47l\x1b[?6l\x1b[3;4H');
         const { cursorX, cursorY } = client.terminal.buffer.active;
         const text = client.text();
         await client.feed(RESET_MODES);

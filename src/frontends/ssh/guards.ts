@@ -49,8 +49,9 @@ export class ConnectionGuard {
     const wake = () => this.#wakeRoomWaiters();
     this.socket.on('drain', wake);
     connection.on('handshake', wake);
-    this.socket.on('data', () => {
+    this.socket.on('data', (bytes: Buffer) => {
       if (this.socket.writableLength > REPLY_BYTES_MAX) this.cut('it does not read the answers');
+      if (bytes.length >= READ_BYTES_MAX) this.#giveWay();
     });
     this.socket.once('close', () => {
       wake();
@@ -83,6 +84,12 @@ export class ConnectionGuard {
   /** What the client asks of a channel that runs; true is success. One listener a channel. */
   serveRequests(channel: PrivateChannel, listener: RequestListener): void {
     this.#requestListeners.set(channel.incoming.id, listener);
+  }
+
+  /** Of a client that sends without end libuv reads 32 times before anybody else has a turn. */
+  #giveWay(): void {
+    this.socket.pause();
+    setImmediate(() => this.socket.resume());
   }
 
   #isFull(): boolean {
@@ -262,6 +269,8 @@ export interface PrivateChannel {
   outgoing: { id: number; packetSize: number; state: string };
 }
 
+/** What one read gives when more is waiting. */
+const READ_BYTES_MAX = 65_536;
 /** RFC 4253 asks every implementation for 32 KiB. */
 const PACKET_BYTES_MIN = 1_024;
 const CHANNELS_MAX = 10;

@@ -129,6 +129,7 @@ export class TelnetWire {
       const all = more.length === 0 ? first : Buffer.concat([first, ...more]);
       await this.#listener.event({ kind: 'data', bytes: all });
     };
+    let heard = 0;
     for (const event of events) {
       if (event.kind !== 'data') this.#isTelnet ||= TELNET_EVENTS.has(event.kind);
       // Commands between two bytes do not make two pieces of them: each would cost the port as much.
@@ -140,6 +141,8 @@ export class TelnetWire {
       await passOn();
       if (this.#socket.destroyed) return;
       await this.#hear(event);
+      // A chunk may hold ten thousand: other clients have their turns in between.
+      if (++heard % EVENTS_A_TURN === 0) await new Promise(setImmediate);
     }
     await passOn();
   }
@@ -244,6 +247,8 @@ const KEYS: Readonly<Partial<Record<TelnetCommand, number>>> = {
 };
 const NOTHING = new Uint8Array(0);
 
+/** About a millisecond's worth. */
+const EVENTS_A_TURN = 100;
 /** Replies that a peer may leave unread. */
 const REPLY_BYTES_MAX = 262_144;
 const LINGER_MS = 1_000;
