@@ -257,7 +257,7 @@ function title(state: MenuState): string {
 }
 
 function footer(state: MenuState, width: number): string {
-  if (state.isHelp) return 'any key: back';
+  if (state.isHelp) return 'arrows scroll, any other key: back';
   const long = 'Enter attaches, type to filter, ^T view only, ^R refresh, ? help, ^C leaves';
   return long.length <= width ? long : 'Enter attaches, ? help, ^C leaves';
 }

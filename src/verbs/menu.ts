@@ -112,7 +112,7 @@ const KEYS: Readonly<Record<string, Exclude<MenuKey['press'], 'text'>>> = {
 function keyOf(text: string): MenuKey | null {
   const press = KEYS[text.replace(/^\x1bO/, '\x1b[')];
   if (press) return { press };
-  return /^[!-~]/.test(text) ? { press: 'text', text } : null;
+  return /^[ -~]/.test(text) ? { press: 'text', text } : null;
 }
 
 const REFRESH_MS = 1_000;

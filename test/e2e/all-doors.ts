@@ -61,17 +61,19 @@ export class AllDoors {
   }
 
   /** The whole of `listen:`. `raw`: who comes in there; with certificates it has TLS. */
-  listen(raw: 'certificate' | 'none', more = ''): string {
+  listen(raw: 'certificate' | 'none', { allow = {}, caps = '{}' }: DoorRules = {}): string {
     const { cert, key, clientCa } = this.#tls;
     const tls = `tls: { cert: ${cert}, key: ${key}, clientCa: ${clientCa} }`;
     const rawAuth = raw === 'none' ? 'auth: none, as: lab' : `auth: certificate, ${tls}`;
+    const from = (door: keyof typeof allow): string => `allow: [${allow[door] ?? '127.0.0.0/8'}]`;
     return `
 listen:
-  ssh: { address: '127.0.0.1:${this.ssh.tcpPort}', allow: [127.0.0.0/8] }
-  port-ssh: { base: ${this.portSsh.tcpPort - 1}, allow: [127.0.0.0/8] }
-  telnet: { base: ${this.telnetBase}, allow: [127.0.0.0/8] }
-  raw: { base: ${this.rawBase}, allow: [127.0.0.0/8], ${rawAuth} }
-${more}`;
+  ssh: { address: '127.0.0.1:${this.ssh.tcpPort}', ${from('ssh')} }
+  port-ssh: { base: ${this.portSsh.tcpPort - 1}, ${from('portSsh')} }
+  telnet: { base: ${this.telnetBase}, ${from('telnet')} }
+  raw: { base: ${this.rawBase}, ${from('raw')}, ${rawAuth} }
+  caps: ${caps}
+`;
   }
 
   /** A user's settings, by whose key and password they come in. */
@@ -136,6 +138,13 @@ ${more}`;
     const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
     return { socket, heard: new Heard().listenTo(socket), closed };
   }
+}
+
+export interface DoorRules {
+  /** Who may come to which door; absent: everybody on this machine. */
+  allow?: Partial<Record<'ssh' | 'portSsh' | 'telnet' | 'raw', string>>;
+  /** `listen.caps` */
+  caps?: string;
 }
 
 export interface DoorClient {

@@ -90,8 +90,8 @@ ports:
     assert.doesNotMatch(alice.out.text.slice(from), /taken over/);
     await people.portIs('db1', ({ writer, viewers }) => writer === 'alice' && viewers === 1);
     await people.leave(bob, alice);
-    const kinds = (await people.records('db1')).map(({ kind }) => kind);
-    assert.equal(kinds.filter((kind) => kind === 'took-over').length, 2);
+    const records = await people.records('db1', ({ kind }) => kind === 'took-over', 2);
+    assert.equal(records.filter(({ kind }) => kind === 'took-over').length, 2);
   });
 
   it('^R, r and p show the last line, the last 20 and the last 60 again', async () => {
@@ -117,28 +117,30 @@ ports:
     client.type('\x05cl0');
     await until(() => board.commands.includes('break'), 'BREAK at the device');
     const records = await people.records('board', ({ kind }) => kind === 'break');
-    const session = records.find(({ kind }) => kind === 'attached')!['session'];
-    assert.ok(records.some((record) => record['kind'] === 'break' && record['session'] !== null));
-    assert.equal(typeof session, 'number');
+    const sent = records.find(({ kind }) => kind === 'break')!;
+    const by = records.find(
+      ({ kind, session }) => kind === 'attached' && session === sent['session'],
+    );
+    assert.equal(by!['user'], 'bob');
 
     const list = await press(client, '\x05cl?', /wipe: send 5 bytes/);
     assert.match(list, /0  break: BREAK of 300 ms[^]*2  break-2: send 10 bytes/);
     assert.match(list, /d  drop: dtr=off, wait 10 ms, dtr=on[^]*h  hello: says hello twice/);
     board.receive();
-    const sent = async (keys: string, told: string, text: string): Promise<void> => {
+    const sends = async (keys: string, told: string, text: string): Promise<void> => {
       await press(client, keys, told);
       let got = '';
       await until(() => (got += board.receive().toString()).length >= text.length, text);
       assert.equal(got, text);
     };
-    await sent('\x05cl2', 'break-2 done', 'entry two\r');
-    await sent('\x05clh', 'hello done', 'hello\ragain\r');
+    await sends('\x05cl2', 'break-2 done', 'entry two\r');
+    await sends('\x05clh', 'hello done', 'hello\ragain\r');
     await press(client, '\x05cl9', 'the break list has no entry 9');
 
     await press(client, '\x05clw', 'run wipe? (y/n)');
     await press(client, '\tn', 'no]');
     await press(client, '\x05clw', 'run wipe? (y/n)');
-    await sent('y', 'wipe done', 'wipe\r');
+    await sends('y', 'wipe done', 'wipe\r');
     await people.leave(client);
   });
 
@@ -308,6 +310,7 @@ ports:
     await heardOnly(db1, from, '\x05c.\x05c.');
     dora.process.kill();
     await dora.exited;
+    await people.portIs('db1', ({ writer }) => writer === null);
   });
 
   it('z and | need `fairlead attach`: through SSH they say so', async () => {

@@ -60,7 +60,7 @@ ports:
     { n: 1, device: ${db1.path}, aliases: [core], motd: The first., tasks: {
       hello: { help: says hello, steps: [{ send: "hello\\r" }] },
       wipe: { key: w, confirm: true, steps: [{ send: "wipe\\r" }] },
-      slow: [{ send: "begin\\r" }, 3s, { send: "end\\r" }],
+      slow: [{ send: "begin\\r" }, 50s, { send: "end\\r" }],
     } }
   db2: { device: ${db2.path} }
   door: { device: ${door.path}, onOpen: { send: "hello\\r" }, onDetach: { send: "exit\\r" } }
@@ -107,7 +107,7 @@ ports:
       assert.match(unknown.stderr, /no task "helo"; did you mean "hello"/);
     });
 
-    it('runs one task at a time, and none past somebody who writes', async () => {
+    it('runs one task at a time, none past somebody who writes, and none on when the port is down', async () => {
       const from = db1.heard.length;
       const alice = await people.attach('alice:db1', 'db1: you write');
       const busy = await people.verb('bob', 'task', 'db1', 'hello');
@@ -118,9 +118,12 @@ ports:
       await db1.heard.until('begin\r', from);
       await press(alice, '\x05c!', 'task, ? lists them:');
       await press(alice, 'hello\r', 'task slow is running on db1; try again when it is done');
-      await alice.out.until('slow done');
-      await db1.heard.until('begin\rend\r', from);
+      assert.equal((await people.daemon.cli(['down', 'db1'])).code, 0);
+      await alice.out.until(/task slow, step 2 of 3: db1 is down: held down by/);
+      assert.equal((await people.daemon.cli(['up', 'db1'])).code, 0);
+      await alice.out.until('the port is up again');
       await people.leave(alice);
+      assert.equal(db1.heard.text.slice(from), 'begin\r');
     });
 
     it('send --sysrq is a BREAK and then the key, asked for where it ends something', async () => {
@@ -131,7 +134,7 @@ ports:
       await until(() => (got += board.receive().toString()).length > 0, 'the key');
       assert.equal(got, 'w');
       assert.equal(board.commands.filter((command) => command === 'break').length, 1);
-      const records = await people.records('board', ({ kind }) => kind === 'tx');
+      const records = await people.records('board', ({ kind }) => kind === 'detached');
       const kinds = records.map(({ kind }) => kind).filter((kind) => kind !== 'rx');
       assert.deepEqual(kinds.slice(-5), ['attached', 'mark', 'break', 'tx', 'detached']);
 
@@ -191,7 +194,8 @@ ports:
       assert.equal(code, 0, stderr);
       await door.heard.until('exit\rhello\r');
       assert.equal(door.heard.text, 'hello\rroot\rexit\rhello\r');
-      const marks = (await people.records('door')).filter(({ kind }) => kind === 'mark');
+      const records = await people.records('door', ({ kind }) => kind === 'mark', 3);
+      const marks = records.filter(({ kind }) => kind === 'mark');
       const texts = ['onOpen', 'onDetach', 'onOpen'].map((what) => `${what} by fairlead`);
       assert.deepEqual(
         marks.map(({ text }) => text),
@@ -210,9 +214,10 @@ ports:
 
   describe('on a port', () => {
     it('are shown the banner, the messages of the day and who was there last', async () => {
-      await people.leave(await people.attach('bob:db1', 'db1: you write'));
+      const from = db1.heard.length;
       const bob = await people.attach('bob:db1', 'db1: you write');
-      await press(bob, 'x', '');
+      bob.type('was here');
+      await db1.heard.until('was here', from);
       await people.leave(bob);
       const options = { key: 'alice', logLevel: 'INFO' } as const;
       const client = people.ssh.spawn(['-tt', 'alice:db1@127.0.0.1'], options);
@@ -371,8 +376,11 @@ ports:
       await many.say(more);
       await device.feed(more);
       await seen.until((screen) => screen.shows().join() === device.shows().join());
-      await press(terminal, '\x05c.', '\x1b[?25h');
+      terminal.type('\x05c.');
       assert.equal(await terminal.exited, 0);
+      const left = (await seen.now()).terminal;
+      assert.equal(left.buffer.active.type, 'normal', 'who leaves gets the own screen back');
+      assert.match(terminal.heard.text, /\x1b\[\?25h/);
     });
   });
 

@@ -102,8 +102,8 @@ export class People {
     }
   }
 
-  /** All records of a port, typed input included, as soon as one is as wanted. */
-  async records(port: string, wanted: (record: Row) => boolean = () => true): Promise<Row[]> {
+  /** All records of a port, typed input included, as soon as so many are as wanted. */
+  async records(port: string, wanted: (record: Row) => boolean, count = 1): Promise<Row[]> {
     for (;;) {
       const { code, stdout, stderr } = await this.daemon.cli([
         ...['log', port, '--format', 'jsonl', '--tx'],
@@ -111,7 +111,7 @@ export class People {
       assert.equal(code, 0, stderr);
       const lines = stdout.toString().trim().split('\n');
       const rows = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as Row);
-      if (rows.some(wanted)) return rows;
+      if (rows.filter(wanted).length >= count) return rows;
     }
   }
 }

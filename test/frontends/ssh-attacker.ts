@@ -31,8 +31,9 @@ export async function loginAt(
 ): Promise<Attacker> {
   const client = new ssh2.Client() as unknown as Attacker;
   client.on('error', () => undefined);
-  await new Promise<void>((resolve) => {
+  await new Promise<void>((resolve, reject) => {
     client.once('ready', () => resolve());
+    client.once('close', () => reject(new Error(`${username} was not let in`)));
     client.connect({ host: '127.0.0.1', port: tcpPort, username, privateKey });
   });
   return client;
