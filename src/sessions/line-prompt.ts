@@ -70,11 +70,6 @@ export class LinePrompt {
     return null;
   }
 
-  /** It is over without an answer. */
-  cancel(): void {
-    this.#done(null);
-  }
-
   #feedKeys(chunk: Uint8Array, keys: number): PromptAnswer | null {
     for (const byte of chunk) {
       this.#typed.push(byte);

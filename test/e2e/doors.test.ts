@@ -307,12 +307,12 @@ ports:
       await menu.out.until('hidden');
       menu.type('bd1');
       await menu.out.until('no port matches');
-      menu.type('\x15db1');
       const from = menu.out.length;
-      menu.type('\r');
+      menu.type('\x15db1\r');
       await menu.out.until('db1: you view', from);
+      const left = menu.out.length;
       menu.type('\x05c.');
-      await menu.out.until('hidden', from);
+      await menu.out.until('db1', left);
       menu.type('\x03');
       assert.equal(await menu.exited, 0);
     });
@@ -335,16 +335,15 @@ ports:
     /** By a client that passes on every byte, where OpenSSH's needs a shell. */
     async function execute(command: string): Promise<{ code: number; stderr: string }> {
       const client = await loginAt(doors.ssh.tcpPort, 'alice', doors.privateKey('alice'));
-      const channel = await new Promise<ClientChannel>((resolve, reject) =>
-        client.exec(command, (error, opened) => (error ? reject(error) : resolve(opened))),
+      const result = await new Promise<{ code: number; stderr: string }>((resolve, reject) =>
+        client.exec(command, (error, channel) => {
+          if (error) return reject(error);
+          const stderr = new Heard().listenTo(channel.stderr);
+          channel.resume().once('close', (code: number) => resolve({ code, stderr: stderr.text }));
+        }),
       );
-      const stderr = new Heard().listenTo(channel.stderr);
-      channel.resume();
-      const exit = once(channel, 'exit');
-      await once(channel, 'close');
-      const [code] = (await exit) as [number];
       client.end();
-      return { code, stderr: stderr.text };
+      return result;
     }
   });
 

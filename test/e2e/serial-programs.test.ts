@@ -57,6 +57,7 @@ ports:
 `,
       ['uart', 'wire', 'vm'],
     );
+    assert.deepEqual(troubles(people.daemon), []);
   });
   afterEach(async () => {
     for (const cleanup of cleanups.splice(0).reverse()) await cleanup();

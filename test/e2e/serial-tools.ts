@@ -66,10 +66,12 @@ export class Wire {
   }
 }
 
-/** The next so many bytes that come. */
-export async function next(heard: Heard, count: number): Promise<Buffer> {
+/** The next so many bytes that come; a test may fail before it waits for them. */
+export function next(heard: Heard, count: number): Promise<Buffer> {
   const from = heard.length;
-  return (await heard.untilLength(from + count)).subarray(from, from + count);
+  const all = heard.untilLength(from + count).then((bytes) => bytes.subarray(from, from + count));
+  all.catch(() => undefined);
+  return all;
 }
 
 /** pyserial in a process of its own: test/e2e/pyserial.py. */
@@ -132,14 +134,29 @@ function hasEnded({ exitCode, signalCode }: ChildProcessWithoutNullStreams): boo
 /** The next session on a port; to be called before somebody comes. */
 export function nextSession(daemon: Daemon, port: string): Promise<JournalEntry> {
   const before = new Set(daemon.journal);
-  const isNew = (entry: JournalEntry): boolean => entry['port'] === port && !before.has(entry);
-  return daemon.said('session attached', isNew);
+  const find = (): JournalEntry | undefined =>
+    daemon.journal.find(
+      (entry) => entry.msg === 'session attached' && entry['port'] === port && !before.has(entry),
+    );
+  const session = inTime(daemon, () => find() !== undefined, `a session on ${port}`).then(() =>
+    find()!,
+  );
+  session.catch(() => undefined); // a test may fail before it waits for it
+  return session;
 }
 
 export async function everybodyLeft(daemon: Daemon): Promise<void> {
   const count = (msg: string): number => daemon.journal.filter((entry) => entry.msg === msg).length;
   const isEmpty = (): boolean => count('session attached') === count('session ended');
-  await until(isEmpty, 'every session to end', 90_000);
+  await inTime(daemon, isEmpty, 'the end of every session');
+}
+
+async function inTime(daemon: Daemon, condition: () => boolean, what: string): Promise<void> {
+  await until(condition, what, 90_000).catch((error: Error) => {
+    const last = daemon.journal.slice(-20).map((entry) => JSON.stringify(entry));
+    error.message += `; the journal ends with\n${last.join('\n')}`;
+    throw error;
+  });
 }
 
 /** What the daemon's journal holds that an operator would look into, but for what is expected. */

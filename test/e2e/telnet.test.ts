@@ -38,6 +38,7 @@ ports:
 `,
       ['db1', 'grub', 'board'],
     );
+    assert.deepEqual(troubles(people.daemon), []);
   });
   afterEach(async () => {
     people.endClients();
@@ -180,6 +181,7 @@ ports:
 `,
       ['db1'],
     );
+    assert.deepEqual(troubles(people.daemon), []);
   }
   afterEach(async () => {
     await people.dispose();

@@ -51,6 +51,7 @@ ports:
 `,
       ['db1', 'wire'],
     );
+    assert.deepEqual(troubles(people.daemon), []);
   });
   afterEach(async () => {
     await Promise.all(clients.splice(0).map((client) => client.end()));

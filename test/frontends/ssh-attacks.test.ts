@@ -93,6 +93,27 @@ describe('ssh door under attack', () => {
     await isServed();
   });
 
+  it('lets others have their turns between the packets of a client', async () => {
+    const attacker = await login();
+    const ignore = Buffer.concat([Buffer.from([2, 0, 0, 0x40, 0]), Buffer.alloc(0x4000)]);
+    attacker._sock.cork();
+    const before = attacker._sock.bytesWritten;
+    for (let i = 0; i < 1_000; i++) sendPacket(attacker, ignore);
+    const bytes = attacker._sock.bytesWritten - before;
+    attacker._sock.uncork();
+    let turns = 0;
+    let isAnswered = false;
+    const answer = exec(attacker, 'both').then(() => (isAnswered = true));
+    while (!isAnswered) {
+      await new Promise(setImmediate);
+      turns++;
+    }
+    await answer;
+    // One read is 64 KB at most, and libuv would do 32 of them in a turn.
+    assert.ok(turns > bytes / 65_536, `${turns} turns for ${bytes} bytes`);
+    attacker.end();
+  });
+
   it('holds back output for a client that announces a vast window and reads nothing', async () => {
     const attacker = await login();
     const confirmed = new Promise<{ sender: number }>((resolve) => {

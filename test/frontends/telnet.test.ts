@@ -394,6 +394,22 @@ describe('telnet door', () => {
       await isWell();
     });
 
+    it('lets others have their turns between the sub-options of a client', async () => {
+      await open();
+      const attacker = await person();
+      const size = encodeSubnegotiation(31, Uint8Array.of(0, 80, 0, 24));
+      const count = 100_000;
+      attacker.send(Buffer.alloc(count * size.length, size));
+      attacker.send('after it');
+      let turns = 0;
+      while (door.ports.inputs['db1']?.toString() !== 'after it') {
+        await new Promise(setImmediate);
+        turns++;
+      }
+      // The reads alone would be some ten turns.
+      assert.ok(turns > count / 200, `${turns} turns`);
+    });
+
     it('lets go of a client that says nothing, and of one that never logs in', async () => {
       await open({
         settings: { auth: 'login', as: null },
