@@ -66,6 +66,7 @@ const ECHO_DOORS: readonly EchoDoor[] = [
       });
       const duplex = Duplex.from({ readable: child.stdout, writable: child.stdin });
       duplex.once('close', () => child.kill());
+      duplex.on('error', () => undefined); // it is destroyed before its input has ended
       return duplex;
     },
   },
@@ -271,10 +272,12 @@ function forwarded(client: Client): Promise<Duplex> {
 /** The end of an exposed pty that a serial program opens; `Fairlead` made it raw. */
 function openPty(path: string): Duplex {
   const descriptor = openSync(path, 'r+');
-  return Duplex.from({
+  const duplex = Duplex.from({
     readable: new ReadStream(descriptor),
     writable: new WriteStream(descriptor),
   });
+  duplex.on('error', () => undefined); // the daemon may hang it up before it is closed
+  return duplex;
 }
 
 async function lastOfPort(bench: Bench) {
