@@ -1,4 +1,4 @@
-import { createReadStream, existsSync } from 'node:fs';
+import { createReadStream, existsSync, statSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { createAuthorizer, LOCAL_ADMIN } from '../auth/authorizer.ts';
 import type { Journal } from '../core/clock.ts';
@@ -59,10 +59,17 @@ async function runInDaemon(
     stdout: terminal.stdout,
     stderr: terminal.stderr,
     isTerminal: terminal.stdout.isTTY === true && inputFile === null,
+    progress: inputFile !== null && terminal.stderr.isTTY ? progressOf(inputFile) : undefined,
     timeZone: terminal.timeZone,
     signals: terminal.signals,
     shell: terminal.shell ?? shellOfAccount(),
   });
+}
+
+/** A pipe or a device has no length. */
+function progressOf(inputFile: string): { inputBytes: number | null } {
+  const stat = statSync(inputFile, { throwIfNoEntry: false });
+  return { inputBytes: stat?.isFile() ? stat.size : null };
 }
 
 function shellOfAccount(): string {

@@ -1,10 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
+import { isDeepStrictEqual } from 'node:util';
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { createAuthorizer, type UpdatableAuthorizer } from '../auth/authorizer.ts';
 import { mergeUsers } from '../auth/merge-users.ts';
-import { createOpener, Sweep, type BackendServices } from '../backends/index.ts';
+import { createBackends, Sweep } from '../backends/index.ts';
 import { diffSettings } from '../config/diff.ts';
 import type { Journal } from '../core/clock.ts';
 import { Fault, faultFrom } from '../core/fault.ts';
@@ -20,6 +21,7 @@ import { openDataDirectory, type DataDirectory } from '../store/data-directory.t
 import { createSpoolControl } from '../store/spool-control.ts';
 import { spoolBytesFor, spoolPath } from '../store/spool-file.ts';
 import { createSpool, type OwnedSpool } from '../store/spool.ts';
+import { AutoPorts } from './auto-ports.ts';
 import type { Failpoints } from './failpoints.ts';
 import type { FrontendsSetup, FrontendsThreadData } from './frontends-thread.ts';
 import type { JournalThread } from './journal.ts';
@@ -60,6 +62,7 @@ export class Daemon {
   readonly #store: StoreClient;
   readonly #authorizer: UpdatableAuthorizer;
   readonly #rack: Rack;
+  readonly #autoPorts: AutoPorts;
   readonly #reader: SupervisedThread;
   readonly #frontends: SupervisedThread;
   readonly #service: ServiceManager;
@@ -113,10 +116,16 @@ export class Daemon {
       () => this.#spool.publish(),
       () => this.#spool.isBehind(performance.now()),
     );
-    const backendServices: BackendServices = { libc, sweep, clock: this.#clock, journal };
+    const backends = createBackends({
+      libc,
+      sweep,
+      clock: this.#clock,
+      journal,
+      lines: { join: (port, by, part) => this.#rack.join(port, by, part) },
+    });
     this.#rack = new Rack({
       spool: this.#spool,
-      makeOpener: (port: PortSettings) => createOpener(port, backendServices),
+      makeOpener: backends.makeOpener,
       authorizer: this.#authorizer,
       clock: this.#clock,
       journal,
@@ -124,6 +133,12 @@ export class Daemon {
       encodeBody,
       runCommand,
       nextSession: parts.nextSession,
+    });
+    this.#autoPorts = new AutoPorts({
+      journal,
+      backends,
+      configured: () => this.#settings.ports,
+      added: () => this.#addAutoPorts(),
     });
     this.#reader = new SupervisedThread({
       name: 'reader',
@@ -194,6 +209,7 @@ export class Daemon {
       this.#rack.start(this.#settings.ports, registered),
       this.#reader.start().then(() => this.#frontends.start()),
     ]);
+    this.#autoPorts.configure(this.#settings.autoPorts);
     this.#every(SECOND_MS, () => this.#followClock());
     this.#startMarks();
     if (this.#service.watchdogMs !== null) {
@@ -230,6 +246,7 @@ export class Daemon {
     this.#service.stopping();
     for (const timer of this.#timers) clearInterval(timer);
     if (this.#markTimer) clearInterval(this.#markTimer);
+    this.#autoPorts.stop();
     await this.#changes.catch(() => undefined);
     await this.#rack.stop();
     await Promise.all([this.#frontends.stop(THREAD_STOP_MS), this.#reader.stop(THREAD_STOP_MS)]);
@@ -247,9 +264,13 @@ export class Daemon {
     );
     for (const warning of warnings) this.#journal.warn({ warning }, 'configuration');
     const difference = diffSettings(this.#settings, settings);
-    const registered = await this.#store.register(settings.ports.map(registrationOf));
-    const changes = await this.#rack.apply(settings.ports, registered);
+    const changes = await this.#applyPorts(settings.ports);
+    const isSameSources = isDeepStrictEqual(settings.autoPorts, this.#settings.autoPorts);
     this.#settings = { ...settings, data: this.#settings.data };
+    if (!isSameSources) {
+      this.#autoPorts.configure(settings.autoPorts);
+      changes.push('autoPorts changed', ...(await this.#applyPorts(settings.ports)));
+    }
     this.#spreadSetup();
     if (difference.listenChanged) changes.push('listeners changed');
     if (difference.usersChanged) changes.push('users changed');
@@ -268,6 +289,22 @@ export class Daemon {
     });
     this.#journal.info({ user, changes: changes.slice(0, 50) }, 'configuration reloaded');
     return changes;
+  }
+
+  /** These ports, and beside them those made by themselves. Resolves with what changed, in words. */
+  async #applyPorts(configured: readonly PortSettings[]): Promise<string[]> {
+    const ports = [...configured, ...this.#autoPorts.beside(configured)];
+    const registered = await this.#store.register(ports.map(registrationOf));
+    return this.#rack.apply(ports, registered);
+  }
+
+  #addAutoPorts(): void {
+    this.#oneAtATime(async () => {
+      await this.#applyPorts(this.#settings.ports);
+      this.#spreadSetup();
+    }).catch((error: unknown) => {
+      this.#journal.error({ err: error }, 'a port for a new UDP source cannot be made');
+    });
   }
 
   /** `fairlead user`: users of the database, and what is there after a change. */
@@ -314,11 +351,9 @@ export class Daemon {
   }
 
   #readerSetup(): ReaderSetup {
-    const ports = this.#settings.ports.map(({ name, group, aliases }) => ({
-      name,
-      group,
-      aliases,
-    }));
+    const configured = this.#settings.ports;
+    const all = [...configured, ...this.#autoPorts.beside(configured)];
+    const ports = all.map(({ name, group, aliases }) => ({ name, group, aliases }));
     return { users: this.#users(), roles: this.#settings.roles, ports };
   }
 
@@ -384,7 +419,8 @@ async function openStoreAndSpool(
   const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const place = spoolPath(directory.id, { dataDirectory: directory.path });
   if (place.warning) journal.warn({ path: place.path, warning: place.warning }, 'spool');
-  const ports = Math.max(settings.ports.length, 1);
+  const autoPorts = settings.autoPorts.reduce((sum, { portsMax }) => sum + portsMax, 0);
+  const ports = Math.max(settings.ports.length + autoPorts, 1);
   const bytes = spoolBytesFor(ports, settings.log.spoolBytes);
   const control = createSpoolControl(bytes);
   const thread = new StoreThread(control, {

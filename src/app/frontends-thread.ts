@@ -88,6 +88,7 @@ function localActions(caller: Caller): LocalActions {
     verify: elsewhere,
     signalReload: elsewhere,
     users: userActions({ change: (change) => daemonCalls.call('users', caller, change) }),
+    lines: { discover: elsewhere, doctor: elsewhere, loopback: elsewhere },
   };
 }
 

@@ -14,7 +14,10 @@ import { Daemon } from './daemon.ts';
 import { parseFailpoints } from './failpoints.ts';
 import { JournalThread, type JournalLevel } from './journal.ts';
 import type { ProcessContext } from './process-context.ts';
+import { viewDaemon } from './daemon-view.ts';
+import { localLines } from './local-lines.ts';
 import { configContext, readSettings } from './read-settings.ts';
+import { runCommand } from './run-command.ts';
 import {
   demoRack,
   foundPorts,
@@ -86,8 +89,17 @@ export function localActions(context: ProcessContext, journal: Journal): LocalAc
           journal,
         }),
     }),
+    lines: localLines({
+      settings: () => findSettings(context, given.config),
+      data: () => findDataDirectory(context),
+      daemon: async () => viewDaemon(await findDataDirectory(context), context.terminal.timeZone),
+      run: (argv) => runCommand(argv, COMMAND_TIMEOUT_MS),
+      journal,
+    }),
   };
 }
+
+const COMMAND_TIMEOUT_MS = 5_000;
 
 async function dataDirectoryOf(context: ProcessContext, options: GlobalOptions): Promise<string> {
   const data = options.data ?? (await findDataDirectory(context));
@@ -170,7 +182,8 @@ async function serveStandalone(
       `${ports.length} ports: ${ports.map((port) => port.name).join(' ')}`,
       '',
       'Try:',
-      line(`${user.name}:${first}@127.0.0.1`) + '          a terminal; leave with ^Ec.',
+      line(`${user.name}:${first}@127.0.0.1`) + '          a terminal; ^Ec. leaves, ^Ec? is help',
+      line(`-t ${user.name}@127.0.0.1`) + '          the menu of all; ^C leaves',
       line(`${user.name}@127.0.0.1 ports`),
       line(`${user.name}@127.0.0.1 log ${first} --follow`),
       line(`-t ${user.name}@127.0.0.1 replay ${first}`),

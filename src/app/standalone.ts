@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { listSerialDevices } from '../backends/tty/list.ts';
 import { parseLineSettings } from '../core/line-settings.ts';
+import { NO_PACE } from '../core/settings.ts';
 import type { BackendSettings, PortSettings, Settings } from '../core/settings.ts';
 import type { User } from '../core/user.ts';
 
@@ -26,18 +27,29 @@ const DEMO_RACK = [
 /** Settings without a file: the rack of simulated machines, one of which dies now and then. */
 export function demoRack(speed: number): PortSettings[] {
   return DEMO_RACK.map(([name, machine, seed], index) =>
-    port(name, index + 1, { kind: 'sim', machine, seed, speed }),
+    standalonePort(name, index + 1, { kind: 'sim', machine, seed, speed }),
   );
 }
 
 /** A port for each serial device of this machine, named after it: ttyUSB0, ttyS0. */
 export function foundPorts(root = '/'): PortSettings[] {
-  return listSerialDevices(root).map(({ path, device }, index) =>
-    port(device.replace(/^.*\//, ''), index + 1, { kind: 'device', path, signals: {} }),
+  return listSerialDevices(root).map(({ path, name }, index) =>
+    standalonePort(name, index + 1, {
+      kind: 'device',
+      path,
+      match: null,
+      signals: {},
+      rs485: null,
+    }),
   );
 }
 
-function port(name: string, n: number, backend: BackendSettings): PortSettings {
+/** A port as it is when nobody has said more of it: 115200 8N1. */
+export function standalonePort(
+  name: string,
+  n: number | null,
+  backend: BackendSettings,
+): PortSettings {
   return {
     name,
     was: null,
@@ -50,6 +62,7 @@ function port(name: string, n: number, backend: BackendSettings): PortSettings {
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    pace: NO_PACE,
     restoreLine: false,
     onOpen: [],
     onDetach: [],
@@ -104,6 +117,7 @@ export async function standaloneSettings(options: {
     banner: null,
     certificates: { authorities: [], revokedFile: null },
     markMs: null,
+    autoPorts: [],
     log: { codec: 'brotli', spoolBytes: 33_554_432 },
   };
 }

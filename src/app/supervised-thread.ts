@@ -5,6 +5,8 @@ import type { Journal } from '../core/clock.ts';
 /** How often a supervised thread must beat, and how long it may not, before it is ended. */
 export const BEAT_EVERY_MS = 500;
 const SILENT_MS_MAX = 5_000;
+/** The same before its first beat, while it loads its modules: a slow machine takes its time. */
+const LOADING_MS_MAX = 60_000;
 const CHECK_EVERY_MS = 500;
 /** Short-lived frames and pages: V8's default of 48 MB would all be touched before it is used again. */
 const YOUNG_GENERATION_MB = 16;
@@ -117,7 +119,7 @@ export class SupervisedThread {
         seenAtMs = nowMs;
       }
       checkedAtMs = nowMs;
-      if (nowMs - seenAtMs > SILENT_MS_MAX) {
+      if (nowMs - seenAtMs > (seen === 0 ? LOADING_MS_MAX : SILENT_MS_MAX)) {
         clearInterval(timer);
         this.#journal.error(
           { thread: this.#name, durationMs: Math.round(nowMs - seenAtMs) },

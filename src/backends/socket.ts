@@ -2,9 +2,10 @@ import type { Socket } from 'node:net';
 import type { Backend, BackendSink } from '../core/backend.ts';
 import { Fault } from '../core/fault.ts';
 import { atMost } from './deadline.ts';
+import { ReadPace } from './read-pace.ts';
+import { StreamOutput } from './stream-output.ts';
+import type { Sweep } from './tty/sweep.ts';
 
-/** Output kept here beyond what the kernel takes; a `write` over it is refused until it drains. */
-export const SOCKET_OUTPUT_BYTES_MAX = 65_536;
 /** A read hands over at most this much. */
 const READ_BYTES = 16_384;
 /** What was taken is still sent on close, if the other side reads it within this time. */
@@ -13,10 +14,18 @@ const CLOSE_FLUSH_MS = 500;
 export interface SocketOptions {
   /** For `connect`: address or path, already in `net`'s words. */
   connect: (onread: OnRead) => Socket;
+  /** `secureConnect`: the line is open when the TLS handshake is done, too. */
+  readyAt: 'connect' | 'secureConnect';
   description: string;
+  /** For each step: the connect, then the handshake. */
   connectTimeoutMs: number;
   /** Why it could not be opened and what to do, for the error of `connect`. */
   explain: (error: NodeJS.ErrnoException) => string;
+  /** Why an open line ended, where `describeSocketError` has no words for it. */
+  explainEnd?: (error: NodeJS.ErrnoException) => string | null;
+  /** Called when the open line has ended, for whatever reason. */
+  ended?: () => void;
+  sweep: Sweep;
 }
 
 /** The `onread` of net.connect: reads into one buffer again and again. */
@@ -24,6 +33,9 @@ export interface OnRead {
   buffer: Uint8Array;
   callback: (count: number, buffer: Uint8Array) => boolean;
 }
+
+/** Code of the error when the other side answers a connect, and not the TLS handshake. */
+export const HANDSHAKE_TIMED_OUT = 'FAIRLEAD_TLS_TIMED_OUT';
 
 /**
  * A line at the other end of a client socket. There is no UART this side of it: settings, signals
@@ -33,22 +45,25 @@ export interface OnRead {
 export async function openSocket(options: SocketOptions, sink: BackendSink): Promise<Backend> {
   const { description } = options;
   let isClosed = false;
-  /** Taken, not yet with the kernel. */
-  let waitingBytes = 0;
-  let isRefused = false;
 
   const socket = options.connect({
     buffer: new Uint8Array(READ_BYTES),
-    callback: (count, buffer) => {
-      if (!isClosed) sink.rx(buffer.subarray(0, count));
-      return true;
-    },
+    callback: (count, buffer) =>
+      isClosed || pace.read(count, () => sink.rx(buffer.subarray(0, count))),
   });
+  const pace = new ReadPace(options.sweep, () => socket.resume());
+  const output = new StreamOutput(socket, () => sink.writable());
   await connected(socket, options);
+
+  function stop(): void {
+    isClosed = true;
+    pace.stop();
+    output.stop();
+  }
 
   function gone(why: string, cause?: unknown): void {
     if (isClosed) return;
-    isClosed = true;
+    stop();
     socket.destroy();
     sink.gone(new Fault('PORT_GONE', `${description}: ${why}`, cause));
   }
@@ -60,29 +75,17 @@ export async function openSocket(options: SocketOptions, sink: BackendSink): Pro
 
   socket.setNoDelay(true);
   socket.on('end', () => gone('the other side closed the connection'));
-  socket.on('error', (error) => gone(describeSocketError(error), error));
-  socket.on('close', () => gone('the connection ended'));
-
-  /** A piece of output left for the kernel. Not 'drain': it is not emitted after a write that did not wait. */
-  function passedOn(bytes: number): void {
-    waitingBytes -= bytes;
-    if (isClosed || !isRefused || waitingBytes > SOCKET_OUTPUT_BYTES_MAX / 2) return;
-    isRefused = false;
-    sink.writable();
-  }
+  socket.on('error', (error) => {
+    gone(options.explainEnd?.(error) ?? describeSocketError(error), error);
+  });
+  socket.on('close', () => {
+    gone('the connection ended');
+    options.ended?.();
+  });
 
   return {
     description,
-    write(bytes) {
-      if (isClosed) return 0;
-      const count = Math.min(SOCKET_OUTPUT_BYTES_MAX - waitingBytes, bytes.length);
-      isRefused = count < bytes.length;
-      if (count === 0) return 0;
-      waitingBytes += count;
-      // A copy: the socket may hold it after the caller used its memory for something else.
-      socket.write(Buffer.from(bytes.subarray(0, count)), () => passedOn(count));
-      return count;
-    },
+    write: (bytes) => output.write(bytes),
     setWatched: () => undefined, // read at once anyhow
     setLine: () => unsupported('line settings'),
     setSignals: () => unsupported('signals'),
@@ -93,7 +96,7 @@ export async function openSocket(options: SocketOptions, sink: BackendSink): Pro
     isAlive: () => !isClosed && !socket.destroyed,
     async close() {
       const wasClosed = isClosed;
-      isClosed = true;
+      stop();
       if (wasClosed && socket.destroyed) return;
       const ended = new Promise<void>((resolve) => socket.once('close', () => resolve()));
       socket.destroySoon();
@@ -106,19 +109,25 @@ export async function openSocket(options: SocketOptions, sink: BackendSink): Pro
 /** Resolves when connected. @throws Fault PORT_OPEN_FAILED. */
 function connected(socket: Socket, options: SocketOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => {
-      const error = Object.assign(new Error('timed out'), { code: 'ETIMEDOUT' });
-      fail(error);
-    }, options.connectTimeoutMs);
-    const fail = (error: Error): void => {
+    let timer = setTimeout(timedOut, options.connectTimeoutMs, 'ETIMEDOUT');
+    function timedOut(code: string): void {
+      fail(Object.assign(new Error('timed out'), { code }));
+    }
+    function fail(error: Error): void {
       clearTimeout(timer);
       socket.removeAllListeners();
       socket.on('error', () => undefined); // a late one of a socket given up
       socket.destroy();
       reject(new Fault('PORT_OPEN_FAILED', options.explain(firstOf(error)), error));
-    };
+    }
     socket.once('error', fail);
-    socket.once('connect', () => {
+    if (options.readyAt === 'secureConnect') {
+      socket.once('connect', () => {
+        clearTimeout(timer);
+        timer = setTimeout(timedOut, options.connectTimeoutMs, HANDSHAKE_TIMED_OUT);
+      });
+    }
+    socket.once(options.readyAt, () => {
       clearTimeout(timer);
       socket.removeListener('error', fail);
       resolve();
@@ -142,6 +151,7 @@ const SOCKET_ERRORS: Readonly<Record<string, string>> = {
   EAI_AGAIN: 'the name server does not answer',
   EACCES: 'permission denied',
   ENOENT: 'does not exist',
+  [HANDSHAKE_TIMED_OUT]: 'it answers, but not as TLS does',
 };
 
 /** The error in words, with its code where there are no words for it. */

@@ -42,6 +42,8 @@ interface Described {
   default?: unknown;
   properties?: Record<string, Described>;
   additionalProperties?: Described | boolean;
+  /** Of a list, what stands in it. */
+  items?: Described;
   anyOf?: Described[];
   required?: string[];
   /** What stands in several places, by name. */
@@ -52,7 +54,7 @@ interface Described {
 /** The keys of a section, and of the maps inside it, as lists. */
 function keysOf(section: Described, path: string): string[] {
   const map = mapIn(section);
-  if (!map) return [];
+  if (!map) return mapIn(section.items ?? {}) ? keysOf(section.items!, `${path}[]`) : [];
   if (typeof map.additionalProperties === 'object') {
     const inner = mapIn(map.additionalProperties);
     return inner ? keysOf(inner, `${path}.NAME`) : [];

@@ -10,6 +10,8 @@ export interface SettingsDiff {
   unchanged: readonly string[];
   /** Ports of `added` that carry on the log of one in `removed`. */
   renamed: readonly { from: string; to: string }[];
+  /** Ports made by themselves: where, for whom, or what they are. */
+  autoPortsChanged: boolean;
   /** Doors, what is said before login, or what certificates are taken. */
   listenChanged: boolean;
   /** Users or roles. */
@@ -42,6 +44,7 @@ export function diffSettings(before: Settings, after: Settings): SettingsDiff {
     changed,
     unchanged,
     renamed,
+    autoPortsChanged: !isDeepStrictEqual(before.autoPorts, after.autoPorts),
     listenChanged:
       !isDeepStrictEqual(before.listen, after.listen) ||
       !isDeepStrictEqual(before.certificates, after.certificates) ||

@@ -13,8 +13,15 @@ import {
 import { listenSchema } from './listen-schema.ts';
 import { checkOverlaps, listenSettings, ProgramDoors } from './listeners.ts';
 import { keysInFile } from './named-files.ts';
-import { defaultsSchema } from './port-schema.ts';
-import { exposedUserOf, readPorts, readProfiles } from './ports.ts';
+import { autoPortsSchema, defaultsSchema } from './port-schema.ts';
+import {
+  checkDatagrams,
+  exposedUserOf,
+  readAutoPorts,
+  readPorts,
+  readProfiles,
+  type PortContext,
+} from './ports.ts';
 import { problemsFault, sortProblems, type Problem } from './problems.ts';
 import { dataSchema, fileSchema, logSchema, markSchema } from './schema.ts';
 import { prose } from './shapes.ts';
@@ -103,7 +110,8 @@ export function checkConfig(
   const breaks = readSection(main, 'breaks', breaksSchema, problems);
   const certificates = readCertificates(main, access, problems);
   const roles = readRoles(main, problems);
-  const ports = readPorts(portEntries, {
+  const autoValues = readSection(main, 'autoPorts', autoPortsSchema, problems) ?? [];
+  const context: PortContext = {
     isComplete,
     verbs: options.verbs ?? [],
     users: userNames,
@@ -118,8 +126,11 @@ export function checkConfig(
       : [],
     motd,
     problems,
-  });
+  };
+  const ports = readPorts(portEntries, context);
+  const autoPorts = main ? readAutoPorts(main, autoValues, context) : [];
   if (main) {
+    checkDatagrams(portEntries, ports, main, autoValues, problems);
     checkTaskNames(main.file, [], main.top, problems);
     checkTaskNames(main.file, ['defaults'], main.top['defaults'], problems);
   }
@@ -159,6 +170,7 @@ export function checkConfig(
     users,
     roles,
     ports,
+    autoPorts,
     banner,
     certificates,
     markMs: mark,

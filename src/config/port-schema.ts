@@ -1,19 +1,28 @@
 import * as z from 'zod';
 import { Fault } from '../core/fault.ts';
 import { parseLineSettings } from '../core/line-settings.ts';
-import { NAME_PATTERN } from '../core/names.ts';
-import { POWER_ACTIONS } from '../core/settings.ts';
+import { NO_PACE, POWER_ACTIONS, type PaceSettings } from '../core/settings.ts';
 import {
-  address,
+  BACKEND_KEYS,
+  backends,
+  clientTls,
+  rs485,
+  udpAddress,
+  udpFormat,
+  udpFrom,
+} from './backend-schema.ts';
+import {
   busy,
   busyText,
   checkedText,
   command,
   devicePath,
+  duration,
   listOf,
   map,
   name,
   oneOf,
+  orNone,
   portName,
   prose,
   textOrNumber,
@@ -21,7 +30,7 @@ import {
   wholeNumber,
   wrong,
 } from './shapes.ts';
-import { breaks, idle, idleTimeout, onDetach, onOpen, tasks } from './step-schema.ts';
+import { breaks, idle, idleTimeout, onDetach, onOpen, reset, tasks } from './step-schema.ts';
 
 const onOff = z
   .union([z.boolean(), z.enum(['on', 'off'])], { error: () => 'on or off' })
@@ -42,6 +51,27 @@ const line = textOrNumber(
   },
 );
 
+const paceExpected = 'a map with byte, line and newline, or none';
+const paceWait = duration(1, 10_000, 'a duration from 1ms to 10s');
+const pace = orNone(
+  map('a map with byte, line and newline', {
+    byte: paceWait.optional().describe('Wait after each byte, such as `1ms`.'),
+    line: paceWait.optional().describe('Wait after each line end, such as `20ms`.'),
+    newline: oneOf('as-is', 'cr', 'lf', 'crlf')
+      .default(NO_PACE.newline)
+      .describe('What a line end that a person or `send` types becomes.'),
+  }),
+  paceExpected,
+)
+  .transform((value): PaceSettings =>
+    value ? { byteMs: value.byte ?? 0, lineMs: value.line ?? 0, newline: value.newline } : NO_PACE,
+  )
+  .meta({
+    id: 'pace',
+    description:
+      'How fast and in which form typed input goes to a slow device: `{ byte: 1ms, line: 20ms, newline: cr }`, or `none`.',
+  });
+
 /** What a port, a profile and the defaults may all say. */
 const settings = {
   line,
@@ -49,12 +79,14 @@ const settings = {
   input: oneOf('masked', 'full', 'none'),
   latency: oneOf('normal', 'low'),
   writers: oneOf('one', 'many'),
+  pace,
   restoreLine: z.boolean({ error: () => 'true or false' }),
   onOpen,
   onDetach,
   idle,
   idleTimeout,
   motd: prose,
+  reset,
   tasks,
   breaks,
 };
@@ -66,6 +98,7 @@ const meanings: Readonly<Record<keyof typeof settings, string>> = {
     'What the log keeps of what people type: `masked` (only what the device echoes), `full` or `none`.',
   latency: '`low`: read at once also while nobody watches.',
   writers: '`many`: several people may write at the same time.',
+  pace: 'How fast and in which form what people type goes to a slow device; or `none`.',
   restoreLine:
     'Line settings and signals that a session changed go back to the configured ones when it leaves.',
   onOpen: 'Sent each time the line was opened.',
@@ -74,55 +107,43 @@ const meanings: Readonly<Record<keyof typeof settings, string>> = {
   idle: 'Sent when nothing came and nobody typed for so long, and again after each such time.',
   idleTimeout: 'People who type nothing for this long are let go, such as `30m`; or `none`.',
   motd: 'Message of the day, shown to people on attach after the one of the whole file; or `none`.',
+  reset:
+    'How the device is reset, as steps: `[dtr=off rts=on, 100ms, rts=off]`. The task `reset`; or `none`.',
   tasks: 'Tasks, beside those of the whole file; of one name the nearer counts.',
   breaks: 'The break list, beside that of the whole file; of one key the nearer counts.',
 };
 
-const portOptions = {
-  line: line.optional().describe(meanings.line),
-  flow: settings.flow.optional().describe(meanings.flow),
+/** What a port, a profile and the ports made for UDP sources may say. */
+const sharedOptions = {
   input: settings.input.optional().describe(meanings.input),
   latency: settings.latency.optional().describe(meanings.latency),
   writers: settings.writers.optional().describe(meanings.writers),
   group: name.optional().describe('Group of the port, for `@group` in the `ports` of a user.'),
-  signals: signals
-    .optional()
-    .describe(
-      'Signals to set right after a device was opened; others stay as the kernel set them.',
-    ),
+  pace: pace.optional().describe(meanings.pace),
   restoreLine: settings.restoreLine.optional().describe(meanings.restoreLine),
   onOpen: onOpen.optional().describe(meanings.onOpen),
   onDetach: onDetach.optional().describe(meanings.onDetach),
   idle: idle.optional().describe(meanings.idle),
   idleTimeout: idleTimeout.optional().describe(meanings.idleTimeout),
   motd: settings.motd.optional().describe(meanings.motd),
+  reset: reset.optional().describe(meanings.reset),
   tasks: tasks.optional().describe(meanings.tasks),
   breaks: breaks.optional().describe(meanings.breaks),
 };
 
-const simMachine = checkedText('the name of a simulated machine', (word) =>
-  NAME_PATTERN.test(word),
-);
-const simDefaults = { seed: 1, speed: 1 };
-const sim = z
-  .union(
-    [
-      simMachine,
-      map('a map with machine, seed and speed', {
-        machine: simMachine.describe('Which machine is simulated.'),
-        seed: wholeNumber(0, 4_294_967_295)
-          .default(simDefaults.seed)
-          .describe('The same seed gives the same machine.'),
-        speed: z
-          .number({ error: () => 'a number above 0' })
-          .positive({ error: () => 'a number above 0' })
-          .default(simDefaults.speed)
-          .describe('How much faster than life it runs.'),
-      }),
-    ],
-    { error: () => 'the name of a simulated machine, or a map with machine, seed and speed' },
-  )
-  .transform((value) => (typeof value === 'string' ? { machine: value, ...simDefaults } : value));
+const portOptions = {
+  line: line.optional().describe(meanings.line),
+  flow: settings.flow.optional().describe(meanings.flow),
+  signals: signals
+    .optional()
+    .describe(
+      'Signals to set right after a device was opened; others stay as the kernel set them.',
+    ),
+  rs485: rs485
+    .optional()
+    .describe('Half-duplex of a serial device, done by its driver: `true`, or a map.'),
+  ...sharedOptions,
+};
 
 const power = map(`a map with ${POWER_ACTIONS.join(', ')}`, {
   on: command.optional().describe('Command that turns the outlet on, as a list.'),
@@ -173,98 +194,74 @@ const expose = z
       : value,
   );
 
-/** The keys that say where a port's bytes come from: exactly one of them. */
-export const BACKEND_KEYS = [
-  'device',
-  'tcp',
-  'telnet',
-  'rfc2217',
-  'unix',
-  'exec',
-  'pty',
-  'sim',
-] as const;
-const laterPortKeys = ['udp', 'split'];
+export const portSchema = map(`a map with one of ${BACKEND_KEYS.join(', ')}`, {
+  n: wholeNumber(1, 999)
+    .optional()
+    .describe(
+      'Small number of the port, unique; its numbered doors are at base + n. Without it the port has none. `fairlead check --assign` fills in missing ones.',
+    ),
+  aliases: listOf(portName, 'a list of names').optional().describe('Other names of the port.'),
+  was: portName.optional().describe('Former name: the port keeps its log through the rename.'),
+  profile: name.optional().describe('Profile whose settings the port takes over.'),
+  ...backends,
+  tls: clientTls
+    .optional()
+    .describe('TLS towards a `tcp`, `telnet` or `rfc2217` server: `true`, or a map.'),
+  ...portOptions,
+  power: power
+    .optional()
+    .describe('Commands of the power outlet, as lists: `{ cycle: [pdu, cycle, "7"] }`.'),
+  expose: expose
+    .optional()
+    .describe(
+      'A local pty that any serial program opens: its path, or a map with path, mode, group, as and busy.',
+    ),
+});
 
-export const portSchema = map(
-  `a map with one of ${BACKEND_KEYS.join(', ')}`,
-  {
-    n: wholeNumber(1, 999)
-      .optional()
-      .describe(
-        'Small number of the port, unique; its numbered doors are at base + n. Without it the port has none. `fairlead check --assign` fills in missing ones.',
-      ),
-    aliases: listOf(portName, 'a list of names').optional().describe('Other names of the port.'),
-    was: portName.optional().describe('Former name: the port keeps its log through the rename.'),
-    profile: name.optional().describe('Profile whose settings the port takes over.'),
-    device: devicePath('/dev/serial/by-id/...')
-      .optional()
-      .describe('Backend: a serial device. Prefer the paths in /dev/serial/by-id or by-path.'),
-    tcp: address('10.0.0.9:5001')
-      .optional()
-      .describe('Backend: a TCP server, host:port, connected to again when it goes away.'),
-    telnet: address('10.0.0.9:2001')
-      .optional()
-      .describe('Backend: a telnet server, host:port, such as a port of a terminal server.'),
-    rfc2217: address('10.0.0.9:5001')
-      .optional()
-      .describe(
-        'Backend: a telnet server with RFC 2217, host:port: line settings, signals and BREAK go through.',
-      ),
-    unix: devicePath('/run/qemu/vm1.sock')
-      .optional()
-      .describe('Backend: a unix socket, such as the one of a QEMU serial port.'),
-    exec: command
-      .optional()
-      .describe(
-        'Backend: a command on a terminal of its own, as a list: `[virsh, console, vm1]`. Started again when it ends.',
-      ),
-    pty: devicePath('/dev/pts/1').optional().describe('Backend: the path of an existing pty.'),
-    sim: sim
-      .optional()
-      .describe('Backend: a simulated machine, by name or as a map with machine, seed and speed.'),
-    ...portOptions,
-    power: power
-      .optional()
-      .describe('Commands of the power outlet, as lists: `{ cycle: [pdu, cycle, "7"] }`.'),
-    expose: expose
-      .optional()
-      .describe(
-        'A local pty that any serial program opens: its path, or a map with path, mode, group, as and busy.',
-      ),
-  },
-  laterPortKeys,
-);
+export const profileSchema = map('a map of port settings', {
+  profile: name.optional().describe('Profile that this one builds on.'),
+  ...portOptions,
+});
 
-export const profileSchema = map(
-  'a map of port settings',
-  {
-    profile: name.optional().describe('Profile that this one builds on.'),
-    ...portOptions,
-  },
-  laterPortKeys,
-);
+export const defaultsSchema = map('a map of port settings', {
+  line: line.prefault('115200 8N1').describe(meanings.line),
+  flow: settings.flow.default('none').describe(meanings.flow),
+  input: settings.input.default('masked').describe(meanings.input),
+  latency: settings.latency.default('normal').describe(meanings.latency),
+  writers: settings.writers.default('one').describe(meanings.writers),
+  pace: pace.prefault('none').describe(meanings.pace),
+  restoreLine: settings.restoreLine.default(false).describe(meanings.restoreLine),
+  onOpen: onOpen.prefault('none').describe(meanings.onOpen),
+  onDetach: onDetach.prefault('nothing').describe(meanings.onDetach),
+  idle: idle.prefault('none').describe(meanings.idle),
+  idleTimeout: idleTimeout.prefault('none').describe(meanings.idleTimeout),
+  motd: settings.motd.prefault('none').describe(meanings.motd),
+  reset: reset.optional().describe(meanings.reset),
+  tasks: tasks.prefault({}).describe(meanings.tasks),
+  breaks: breaks.prefault({}).describe(meanings.breaks),
+});
 
-export const defaultsSchema = map(
-  'a map of port settings',
-  {
-    line: line.prefault('115200 8N1').describe(meanings.line),
-    flow: settings.flow.default('none').describe(meanings.flow),
-    input: settings.input.default('masked').describe(meanings.input),
-    latency: settings.latency.default('normal').describe(meanings.latency),
-    writers: settings.writers.default('one').describe(meanings.writers),
-    restoreLine: settings.restoreLine.default(false).describe(meanings.restoreLine),
-    onOpen: onOpen.prefault('none').describe(meanings.onOpen),
-    onDetach: onDetach.prefault('nothing').describe(meanings.onDetach),
-    idle: idle.prefault('none').describe(meanings.idle),
-    idleTimeout: idleTimeout.prefault('none').describe(meanings.idleTimeout),
-    motd: settings.motd.prefault('none').describe(meanings.motd),
-    tasks: tasks.prefault({}).describe(meanings.tasks),
-    breaks: breaks.prefault({}).describe(meanings.breaks),
-  },
-  laterPortKeys,
-);
+const autoPort = map('a map with udp and from', {
+  udp: udpAddress.describe('Address and UDP port to listen on.'),
+  from: udpFrom,
+  format: udpFormat
+    .default('netconsole')
+    .describe('`netconsole`: of the Linux kernel. `plain`: the bytes as they are.'),
+  max: wholeNumber(1, 1000)
+    .default(32)
+    .describe('No more ports than this; further sources are counted in the journal.'),
+  prefix: checkedText(
+    'the begin of a name: letters, digits, ".", "_" and "-", at most 20, the first a letter',
+    (given) => /^[A-Za-z][A-Za-z0-9._-]{0,19}$/.test(given),
+  )
+    .prefault('nc-')
+    .describe("Begins the ports' names; the source's address follows: `nc-10.0.0.7`."),
+  profile: name.optional().describe('Profile whose settings the ports take over.'),
+  ...sharedOptions,
+});
+export const autoPortsSchema = listOf(autoPort, 'a list of maps with udp and from');
 
+export type AutoPortValue = z.output<typeof autoPort>;
 export type PortValue = z.output<typeof portSchema>;
 export type ProfileValue = z.output<typeof profileSchema>;
 export type DefaultsValue = z.output<typeof defaultsSchema>;

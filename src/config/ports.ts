@@ -1,25 +1,28 @@
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { didYouMean, isPortName, NAME_PATTERN } from '../core/names.ts';
 import type {
-  BackendSettings,
+  AutoPortSettings,
   ExposeSettings,
   PortSettings,
   PowerSettings,
 } from '../core/settings.ts';
-import { placeOf, rawField, type Entry } from './files.ts';
+import { backendOf, checkBackendKeys, Claims } from './backends.ts';
+import { placeOf, rawField, type Entry, type Source } from './files.ts';
 import {
-  BACKEND_KEYS,
   portSchema,
   profileSchema,
+  type AutoPortValue,
   type DefaultsValue,
   type PortValue,
   type ProfileValue,
 } from './port-schema.ts';
 import type { Problem } from './problems.ts';
 import { inWords } from './shapes.ts';
+import { resolveSplits } from './splits.ts';
 import { checkTaskNames, mergeTasks, taskLayers, type TaskLayer } from './tasks.ts';
+import { checkUdpSources, type UdpUser } from './udp-sources.ts';
 import type { Path } from './yaml-file.ts';
-import { readValue } from './zod-problems.ts';
+import { pathInWords, readValue } from './zod-problems.ts';
 
 /** What ports are checked against. */
 export interface PortContext {
@@ -102,7 +105,7 @@ export function readPorts(entries: readonly Entry[], context: PortContext): Port
   checkNumbers(entries, problems);
   checkSharedTasks(context);
   const ports: PortSettings[] = [];
-  const devices = new Map<string, Entry>();
+  const claims = new Claims();
   for (const entry of entries) {
     const before = problems.length;
     const value = readValue(portSchema, entry.raw, entry.file, entry.path, problems);
@@ -110,41 +113,110 @@ export function readPorts(entries: readonly Entry[], context: PortContext): Port
     checkExposedUser(entry, context);
     const profile = profileOf(entry, context);
     checkBackendKeys(entry, value !== null, problems);
-    const backend = value && backendOf(entry, value, context);
-    if (problems.length === before) checkDevice(entry, backend, devices, problems);
+    const withProfile = value && { ...profile?.settings, ...value };
+    const backend = withProfile && backendOf(entry, withProfile, context.machines, problems);
+    if (backend && problems.length === before) claims.add(entry, backend, problems);
     if (!value || !backend || !profile || !context.defaults) continue;
-    const merged = { ...context.defaults, ...profile.settings, ...value };
-    const layers = [
-      ...context.taskLayers,
-      ...profile.taskLayers,
-      ...taskLayers(entry.file, entry.path, value),
-    ];
-    const motd = [context.motd, merged.motd].filter((text) => text !== null);
     ports.push({
       name: entry.name,
       was: value.was ?? null,
       n: value.n ?? null,
       aliases: value.aliases ?? [],
-      group: merged.group ?? null,
-      backend: 'signals' in backend ? { ...backend, signals: merged.signals ?? {} } : backend,
-      line: merged.line,
-      flow: merged.flow,
-      input: merged.input,
-      latency: merged.latency,
-      writers: merged.writers,
-      restoreLine: merged.restoreLine,
-      onOpen: merged.onOpen,
-      onDetach: merged.onDetach,
-      idle: merged.idle,
-      idleTimeoutMs: merged.idleTimeout,
-      motd: motd.length === 0 ? null : motd.join('\n'),
-      tasks: mergeTasks(layers, problems),
+      backend,
+      ...optionsOf(entry, value, profile, context.defaults, context),
       power: powerOf(value),
       expose: exposeOf(entry, value),
     });
   }
-  checkExposed(entries, ports, problems);
-  return ports;
+  const resolved = resolveSplits(ports, { entries, isComplete: context.isComplete, problems });
+  checkExposed(entries, resolved, problems);
+  return resolved;
+}
+
+/** Reads `autoPorts`: for each the port it makes, from the defaults, the profile and what it says itself. */
+export function readAutoPorts(
+  main: Source,
+  values: readonly AutoPortValue[],
+  context: PortContext,
+): AutoPortSettings[] {
+  const { problems } = context;
+  const prefixes = new Map<string, Entry>();
+  return values.flatMap((value, index) => {
+    const entry = autoEntry(main, index);
+    checkTaskNames(entry.file, entry.path, entry.raw, problems);
+    const first = prefixes.get(value.prefix.toLowerCase());
+    prefixes.set(value.prefix.toLowerCase(), first ?? entry);
+    if (first) {
+      const text = `${entry.name}.prefix: "${value.prefix}" is already that of ${first.name} (${placeOf(first)}); expected a prefix of its own`;
+      problems.push(entry.file.problem([...entry.path, 'prefix'], 'value', text));
+    }
+    const profile = profileOf(entry, context);
+    if (!profile || !context.defaults) return [];
+    const { udp: listen, from, format, max: portsMax, prefix } = value;
+    const options = optionsOf(entry, value, profile, context.defaults, context);
+    const port = { ...options, power: null, expose: null };
+    return { listen, from, format, portsMax, prefix, port };
+  });
+}
+
+/** Who takes datagrams of whom: ports and those made by themselves. */
+export function checkDatagrams(
+  entries: readonly Entry[],
+  ports: readonly PortSettings[],
+  main: Source,
+  autoPorts: readonly AutoPortValue[],
+  problems: Problem[],
+): void {
+  const byName = new Map(entries.map((entry) => [entry.name, entry]));
+  const ofPorts = ports.flatMap(({ name, backend }): UdpUser[] => {
+    if (backend.kind !== 'udp') return [];
+    const entry = byName.get(name)!;
+    return [{ entry, listenPath: ['udp', 'listen'], fromPath: ['udp', 'from'], ...backend }];
+  });
+  const automatic = autoPorts.map(({ udp: listen, from }, index): UdpUser => {
+    const entry = autoEntry(main, index);
+    return { entry, listenPath: ['udp'], fromPath: ['from'], listen, from, sourcePort: null };
+  });
+  checkUdpSources(ofPorts, automatic, problems);
+}
+
+function autoEntry(main: Source, index: number): Entry {
+  const path = ['autoPorts', index];
+  const raw = (main.top['autoPorts'] as unknown[])[index];
+  return { name: pathInWords(path), file: main.file, directory: dirname(main.path), path, raw };
+}
+
+/** What a port has from the defaults, its profile, and its own keys, the nearest of each. */
+function optionsOf(
+  entry: Entry,
+  value: ProfileValue,
+  profile: Profile,
+  defaults: DefaultsValue,
+  context: PortContext,
+): Omit<PortSettings, 'name' | 'was' | 'n' | 'aliases' | 'backend' | 'power' | 'expose'> {
+  const merged = { ...defaults, ...profile.settings, ...value };
+  const layers = [
+    ...context.taskLayers,
+    ...profile.taskLayers,
+    ...taskLayers(entry.file, entry.path, value),
+  ];
+  const motd = [context.motd, merged.motd].filter((text) => text !== null);
+  return {
+    group: merged.group ?? null,
+    line: merged.line,
+    flow: merged.flow,
+    input: merged.input,
+    latency: merged.latency,
+    writers: merged.writers,
+    pace: merged.pace,
+    restoreLine: merged.restoreLine,
+    onOpen: merged.onOpen,
+    onDetach: merged.onDetach,
+    idle: merged.idle,
+    idleTimeoutMs: merged.idleTimeout,
+    motd: motd.length === 0 ? null : motd.join('\n'),
+    tasks: mergeTasks(layers, context.problems),
+  };
 }
 
 /** The numbers not taken, lowest first. */
@@ -237,64 +309,8 @@ function profileOf(entry: Entry, context: PortContext): Profile | null {
 function unknownProfile(entry: Entry, name: string, known: Iterable<string>): Problem {
   const names = [...known];
   const expected = names.length === 0 ? 'one defined in profiles' : inWords(names);
-  const text = `${entry.path.join('.')}.profile: no profile "${name}"; expected ${expected}${didYouMean(name, names)}`;
+  const text = `${pathInWords(entry.path)}.profile: no profile "${name}"; expected ${expected}${didYouMean(name, names)}`;
   return entry.file.problem([...entry.path, 'profile'], 'value', text);
-}
-
-/** Exactly one; a missing one is told only where no other problem (a mistyped key) explains it. */
-function checkBackendKeys(entry: Entry, isRight: boolean, problems: Problem[]): void {
-  const shown = `ports.${entry.name}`;
-  const [kind, ...others] = BACKEND_KEYS.filter((key) => rawField(entry, key) !== undefined);
-  for (const other of others) {
-    const text = `${shown}.${other}: a second backend beside ${kind}; expected exactly one of ${BACKEND_KEYS.join(', ')}`;
-    problems.push(entry.file.problem([...entry.path, other], 'key', text));
-  }
-  if (kind === undefined && isRight) {
-    const text = `${shown}: does not say where its bytes come from; expected one of ${BACKEND_KEYS.join(', ')}`;
-    problems.push(entry.file.problem(entry.path, 'key', text));
-  }
-}
-
-/** The backend of a port, the first if there are several; null when there is none. */
-function backendOf(entry: Entry, value: PortValue, context: PortContext): BackendSettings | null {
-  const { problems, machines } = context;
-  const shown = `ports.${entry.name}`;
-  const kind = BACKEND_KEYS.find((key) => value[key] !== undefined);
-  const hasSignals = kind === 'device' || kind === 'rfc2217';
-  if (!hasSignals && kind !== undefined && value.signals !== undefined) {
-    const text = `${shown}.signals: a ${kind} line has no signals to set; expected them on a device or an RFC 2217 server`;
-    problems.push(entry.file.problem([...entry.path, 'signals'], 'key', text));
-  }
-  if (value.sim && machines && !machines.includes(value.sim.machine)) {
-    const near = didYouMean(value.sim.machine, machines);
-    const text = `${shown}.sim: no machine "${value.sim.machine}"; expected ${inWords(machines)}${near}`;
-    problems.push(entry.file.problem([...entry.path, 'sim'], 'value', text));
-  }
-  const absolute = (path: string): string => resolve(entry.directory, path);
-  if (value.device !== undefined)
-    return { kind: 'device', path: absolute(value.device), signals: {} };
-  if (value.tcp !== undefined) return { kind: 'tcp', ...value.tcp };
-  if (value.telnet !== undefined) return { kind: 'telnet', ...value.telnet };
-  if (value.rfc2217 !== undefined) return { kind: 'rfc2217', ...value.rfc2217, signals: {} };
-  if (value.unix !== undefined) return { kind: 'unix', path: absolute(value.unix) };
-  if (value.exec !== undefined) return { kind: 'exec', command: value.exec };
-  if (value.pty !== undefined) return { kind: 'pty', path: absolute(value.pty) };
-  return value.sim ? { kind: 'sim', ...value.sim } : null;
-}
-
-/** A tty has one owner: the second port could never open it. */
-function checkDevice(
-  entry: Entry,
-  backend: BackendSettings | null,
-  devices: Map<string, Entry>,
-  problems: Problem[],
-): void {
-  if (backend?.kind !== 'device' && backend?.kind !== 'pty') return;
-  const first = devices.get(backend.path);
-  devices.set(backend.path, first ?? entry);
-  if (!first) return;
-  const text = `ports.${entry.name}.${backend.kind}: ${first.name} already uses ${backend.path} (${placeOf(first)}); expected a device of its own`;
-  problems.push(entry.file.problem([...entry.path, backend.kind], 'value', text));
 }
 
 /** What the layers below the ports disagree about is wrong without any port, too. */
@@ -345,7 +361,7 @@ function checkExposed(
 ): void {
   const opened = new Map<string, string>();
   for (const { name, backend } of ports) {
-    if ('path' in backend) opened.set(backend.path, `what ${name} opens`);
+    if ('path' in backend && backend.path !== null) opened.set(backend.path, `what ${name} opens`);
   }
   const byName = new Map(entries.map((entry) => [entry.name, entry]));
   for (const { name, expose } of ports) {

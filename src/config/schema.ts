@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { NAME_PATTERN } from '../core/names.ts';
 import { RIGHTS } from '../core/user.ts';
 import { listenSchema } from './listen-schema.ts';
-import { defaultsSchema, portSchema, profileSchema } from './port-schema.ts';
+import { autoPortsSchema, defaultsSchema, portSchema, profileSchema } from './port-schema.ts';
 import {
   duration,
   inWords,
@@ -96,6 +96,9 @@ export const fileSchema = map('a map with ports, users and listen', {
     .prefault({})
     .describe('Settings of every port whose profile and own keys say nothing else.'),
   ports: sharedSections.ports,
+  autoPorts: autoPortsSchema
+    .prefault([])
+    .describe('Ports made by themselves for UDP sources that none of the ports claims.'),
   mark: markSchema.prefault('none').describe('Interval of MARK records, such as 1h.'),
   log: logSchema.prefault({}).describe('How the log is kept.'),
 });

@@ -79,6 +79,17 @@ export function map<T extends z.core.$ZodShape>(
   return schema;
 }
 
+/** A map that says exactly one of these. */
+export function oneKeyOf<T extends z.ZodObject>(schema: T, keys: readonly string[]) {
+  return schema.superRefine((value, context) => {
+    const said = keys.filter((key) => (value as Record<string, unknown>)[key] !== undefined);
+    if (said.length === 1) return;
+    const what = said.length === 0 ? `says neither ${keys.join(' nor ')}` : `says both`;
+    const message = `one of ${keys.join(' and ')}`;
+    context.addIssue({ code: 'custom', message, params: { what } });
+  });
+}
+
 /** A map with any keys of this look; whoever reads it checks them. */
 export function mapByName<T extends z.ZodType>(expected: string, pattern: RegExp, value: T) {
   const key = z.string().meta({ pattern: pattern.source });

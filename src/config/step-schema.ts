@@ -9,6 +9,7 @@ import {
   listOf,
   map,
   mapByName,
+  oneKeyOf,
   orNone,
   text,
   textOrNumber,
@@ -55,7 +56,8 @@ const step = z.union(
   { error: () => stepExpected },
 );
 
-const steps = listOf(step, 'a list of steps')
+/** Done in order. */
+export const steps = listOf(step, 'a list of steps')
   .min(1, { error: () => 'at least one step' })
   .max(STEPS_MAX, { error: () => `at most ${STEPS_MAX} steps` })
   .superRefine((list, context) => {
@@ -134,6 +136,9 @@ export const idleTimeout = orNone(
   duration(1_000, 7 * DAY_MS, 'a duration from 1s to 7d, such as 30m, or none'),
   'a duration from 1s to 7d, such as 30m, or none',
 );
+
+/** What the task `reset` does; null: there is none. */
+export const reset = orNone(steps, 'a list of steps, or none');
 
 /** The keys of the break list. */
 export const BREAK_KEY_PATTERN = /^[0-9a-z]$/;
@@ -230,15 +235,4 @@ function droppingDtr(durationMs: number): SequenceStep[] {
     { do: 'wait', durationMs },
     { do: 'signals', signals: { dtr: true } },
   ];
-}
-
-/** A map that says exactly one of these. */
-function oneKeyOf<T extends z.ZodObject>(schema: T, keys: readonly string[]) {
-  return schema.superRefine((value, context) => {
-    const said = keys.filter((key) => (value as Record<string, unknown>)[key] !== undefined);
-    if (said.length === 1) return;
-    const what = said.length === 0 ? `says neither ${keys.join(' nor ')}` : `says both`;
-    const message = `one of ${keys.join(' and ')}`;
-    context.addIssue({ code: 'custom', message, params: { what } });
-  });
 }

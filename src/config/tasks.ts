@@ -6,24 +6,29 @@ import { BREAK_KEY_PATTERN, type TaskValue } from './step-schema.ts';
 import type { Path, YamlFile } from './yaml-file.ts';
 import { pathInWords } from './zod-problems.ts';
 
-/** `tasks` and `breaks` of one place: the file, the defaults, a profile, a port. */
+/** `reset`, `tasks` and `breaks` of one place: the file, the defaults, a profile, a port. */
 export interface TaskLayer {
   file: YamlFile;
-  /** Of the map that holds the two. */
+  /** Of the map that holds them. */
   path: Path;
+  /** Steps of the task `reset`; null: an inherited one is taken away. */
+  reset?: Steps | null;
   tasks: Readonly<Record<string, TaskValue>>;
-  breaks: Readonly<Record<string, NonNullable<TaskValue>['steps'] | null>>;
+  breaks: Readonly<Record<string, Steps | null>>;
 }
+
+type Steps = NonNullable<TaskValue>['steps'];
 
 /** Empty layers are left out. */
 export function taskLayers(
   file: YamlFile,
   path: Path,
-  value: { tasks?: TaskLayer['tasks']; breaks?: TaskLayer['breaks'] },
+  value: Partial<Pick<TaskLayer, 'reset' | 'tasks' | 'breaks'>>,
 ): TaskLayer[] {
-  const { tasks = {}, breaks = {} } = value;
-  const isEmpty = Object.keys(tasks).length + Object.keys(breaks).length === 0;
-  return isEmpty ? [] : [{ file, path, tasks, breaks }];
+  const { reset, tasks = {}, breaks = {} } = value;
+  const count = Object.keys(tasks).length + Object.keys(breaks).length;
+  if (count === 0 && reset === undefined) return [];
+  return [{ file, path, tasks, breaks, ...(reset !== undefined && { reset }) }];
 }
 
 /** The names in `tasks` and `breaks` as written: right or wrong, of a map with other problems too. */
@@ -59,6 +64,9 @@ export function mergeTasks(layers: readonly TaskLayer[], problems: Problem[]): T
   return [...merged.values()].map(({ task }) => task);
 }
 
+/** Name of the task that the key `reset` stands for, and that key. */
+const RESET_TASK = 'reset';
+
 interface Placed {
   task: TaskSettings;
   layer: TaskLayer;
@@ -84,6 +92,11 @@ function applyLayer(layer: TaskLayer, merged: Map<string, Placed>, problems: Pro
     }
   }
 
+  if (layer.reset !== undefined) {
+    const { reset: steps } = layer;
+    const value = steps && { help: null, confirm: false, breakKey: null, steps };
+    apply(RESET_TASK, [...layer.path, RESET_TASK], value);
+  }
   for (const [name, value] of Object.entries(layer.tasks)) {
     apply(name, [...layer.path, 'tasks', name], value);
   }

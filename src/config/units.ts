@@ -76,7 +76,7 @@ export function isLoopback(host: string): boolean {
 }
 
 /** One spelling for each IPv6 address and name. */
-function canonicalHost(host: string): string {
+export function canonicalHost(host: string): string {
   if (isIP(host) !== 6 || host.includes('%')) return host.toLowerCase();
   return new URL(`http://[${host}]`).hostname.slice(1, -1);
 }

@@ -1,7 +1,8 @@
 import type { Flow, LineSettings, LineState } from './line-settings.ts';
 import type { PortDetails, PortStatus, SessionStatus } from './port-status.ts';
-import type { SignalStates } from './record.ts';
-import type { PowerAction, SequenceStep } from './settings.ts';
+import type { SignalStates } from './line-settings.ts';
+import type { LineError } from './record.ts';
+import type { PaceTimes, PowerAction, SequenceStep } from './settings.ts';
 import type { Caller } from './user.ts';
 
 /**
@@ -62,7 +63,7 @@ export type SessionEvent =
   | { kind: 'signals'; signals: SignalStates }
   /** The device sent BREAK. */
   | { kind: 'break' }
-  | { kind: 'line-error'; error: 'parity' | 'framing' | 'overrun'; count: number }
+  | ({ kind: 'line-error' } & LineError)
   /** Input up to and with `seq` went to the device (or was refused); frees its bytes of input credit. */
   | { kind: 'acknowledged'; seq: number; bytes: number }
   | { kind: 'refused'; why: string }
@@ -74,8 +75,11 @@ export interface PortSession {
   readonly attached: Attached;
   /** The session consumed this many bytes of frames. */
   credit(bytes: number): void;
-  /** `seq` counts up by one from 1; a repeated or older one is ignored. `bytes` is copied or taken over. */
-  input(seq: number, bytes: Uint8Array): void;
+  /**
+   * `seq` counts up by one from 1; a repeated or older one is ignored. `bytes` is copied or taken over.
+   * `asIs`: a program's among what a person types; line ends stay what they are.
+   */
+  input(seq: number, bytes: Uint8Array, asIs?: boolean): void;
   /** @throws Fault DENIED. */
   takeOver(): Promise<void>;
   /** Gives write up and waits for it no more. */
@@ -112,8 +116,11 @@ export interface PortAccess {
   kick(caller: Caller, session: number): Promise<void>;
   /** Says something to whom is named. Returns how many sessions heard it. @throws Fault SESSION_UNKNOWN, PORT_UNKNOWN. */
   message(caller: Caller, to: MessageTarget, text: string): Promise<number>;
-  /** One-shot input without a session of its own; needs `write`. Resolves when the device took it. */
-  send(caller: Caller, port: string, bytes: Uint8Array): Promise<void>;
+  /**
+   * One-shot input without a session of its own; needs `write`. Resolves when the device took it.
+   * `pace`: for these bytes, instead of the port's.
+   */
+  send(caller: Caller, port: string, bytes: Uint8Array, pace?: PaceTimes): Promise<void>;
   sendBreak(caller: Caller, port: string, durationMs: number): Promise<void>;
   /** Changes the live line settings; needs `control`. */
   setLine(caller: Caller, port: string, line: LineSettings, flow: Flow | null): Promise<void>;

@@ -1,6 +1,6 @@
 import type { Fault } from './fault.ts';
-import type { Flow, LineSettings } from './line-settings.ts';
-import type { SignalStates } from './record.ts';
+import type { Flow, LineSettings, SignalStates } from './line-settings.ts';
+import type { LineError } from './record.ts';
 
 /** What the backend tells its port. All calls on the capture thread, never after `close` began. */
 export interface BackendSink {
@@ -16,12 +16,14 @@ export interface BackendSink {
   gone(fault: Fault): void;
   /** After a `write` that took less than all: the device can take more now. */
   writable(): void;
-  /** Something other than bytes came from the line. */
+  /** Something other than bytes came from the line; it stands before the bytes given next. */
   event(
     event:
       | { kind: 'break' }
-      | { kind: 'line-error'; error: 'parity' | 'framing' | 'overrun'; count: number }
-      | { kind: 'signals'; signals: SignalStates },
+      | ({ kind: 'line-error' } & LineError)
+      | { kind: 'signals'; signals: SignalStates }
+      /** Something is missing before the bytes given next, and nobody knows how many bytes. */
+      | { kind: 'gap'; reason: string },
   ): void;
 }
 
@@ -84,4 +86,37 @@ export interface BackendOpener {
   open(sink: BackendSink): Promise<Backend>;
   /** Calls `returned` when the device may be back (e.g. a change in /dev/serial); returns a stop. */
   watchReturn?(returned: () => void): () => void;
+  /** Somebody wants the next `open` to be a true attempt (`up`, USR1), whatever holds attempts back. */
+  hurry?(): void;
+}
+
+/** Lines of other ports, for a backend that is a part of one (`split`). The rack's, on the capture thread. */
+export interface SharedLines {
+  /**
+   * Takes part in a port's line until `leave`, whether it is up or not. What the part writes stands
+   * in that port's log as input of a session named `by`.
+   * @throws Fault PORT_UNKNOWN.
+   */
+  join(port: string, by: string, part: LinePart): SharedLine;
+}
+
+/** What a part is told of the line, after its own port's log has it. Must not throw. */
+export interface LinePart {
+  rx(bytes: Uint8Array): void;
+  event: BackendSink['event'];
+  up(): void;
+  down(why: string): void;
+  writable(): void;
+}
+
+export interface SharedLine extends Pick<
+  Backend,
+  'write' | 'setLine' | 'setSignals' | 'sendBreak' | 'setBreak' | 'signals'
+> {
+  /** Why the line is not up, in words; null: it is. */
+  readonly whyDown: string | null;
+  /** It is being opened for the first time: `up` or `down` is told when that is done. */
+  readonly isOpening: boolean;
+  setWatched(watched: boolean): void;
+  leave(): void;
 }

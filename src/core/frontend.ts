@@ -96,6 +96,11 @@ export interface VerbIo {
   onBreak?(listener: ((durationMs: number) => Promise<void>) | null): void;
   /** A signal sent by the protocol, `INT`; the listener answers whether it means something here. */
   onSignal?(listener: ((name: string) => boolean) | null): void;
+  /**
+   * How far the input is may be drawn on standard error: a terminal, over one line. `inputBytes`:
+   * how long it is, null where nobody knows. Absent: not to be drawn.
+   */
+  readonly progress?: { inputBytes: number | null } | undefined;
   /** What only a program on the user's own machine can do; absent over a network protocol. */
   readonly host?: HostTerminal;
 }

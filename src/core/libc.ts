@@ -1,4 +1,30 @@
-import type { SignalStates } from './record.ts';
+import type { SignalStates } from './line-settings.ts';
+import type { Rs485Settings } from './settings.ts';
+
+export interface SetLineHow {
+  /**
+   * INPCK and PARMRK: BREAK comes as ff 00 00, a byte with a parity or framing error as ff 00 and the
+   * byte, and a true ff as ff ff (termios(3)).
+   */
+  marksErrors?: boolean;
+  /** TCSETSW2: when what was written is out of the UART. Waits for ever while the output is stopped. */
+  afterOutput?: boolean;
+}
+
+/** `struct serial_icounter_struct`: changes of the inputs, and errors. */
+export interface LineCounters {
+  cts: number;
+  dsr: number;
+  dcd: number;
+  ri: number;
+  framing: number;
+  parity: number;
+  break: number;
+  /** Bytes the UART lost. */
+  overrun: number;
+  /** Bytes the kernel had no room for. */
+  bufferOverrun: number;
+}
 
 /**
  * The few C library calls Node has no word for. native/libc.ts makes them with koffi; a test hands
@@ -29,16 +55,38 @@ export interface Libc {
   flush(fd: number, which: 'input' | 'output' | 'both'): void;
   /** cfmakeraw-like, CLOCAL|CREAD, no HUPCL, no echo: for ptys and after open. */
   makeRaw(fd: number): void;
-  /** TCSETS2 on an open tty (BOTHER for any baud); runs on a pool thread (USB transfers take up to 5 s). @throws Error with errno name. */
+  /**
+   * TCSETS2 on an open tty (BOTHER for any baud), raw, without HUPCL; runs on a pool thread (USB
+   * transfers take up to 5 s). @throws Error with errno name.
+   */
   setLine(
     fd: number,
     line: { baud: number; dataBits: number; parity: string; stopBits: number },
     flow: string,
+    how?: SetLineHow,
   ): Promise<void>;
   /** What the driver made of them (TCGETS2). */
   getLine(fd: number): { baud: number; dataBits: number; parity: string; stopBits: number };
   /** What of CRTSCTS and IXON is set (TCGETS2): `rtscts`, `xonxoff` or `none`. */
   getFlow(fd: number): string;
+  /** Whether the tty puts marks into its input as `SetLineHow.marksErrors` asks for (TCGETS2). */
+  marksErrors(fd: number): boolean;
+  /** Clears HUPCL and nothing else, on a pool thread: a close that follows drops neither DTR nor RTS. */
+  keepSignalsOnClose(fd: number): Promise<void>;
+  /** TIOCEXCL (true), TIOCNXCL: nobody but root can open the tty any more. */
+  setExclusive(fd: number, isExclusive: boolean): void;
+  /**
+   * What the driver counted since it began (TIOCGICOUNT), modulo 2^32; from memory, no transfer.
+   * @throws Error ENOTTY, EINVAL where it counts nothing.
+   */
+  lineCounters(fd: number): LineCounters;
+  /** ASYNC_LOW_LATENCY (TIOCGSERIAL, TIOCSSERIAL), on a pool thread. @throws Error ENOTTY. */
+  setLowLatency(fd: number): Promise<void>;
+  /**
+   * TIOCSRS485, on a pool thread; returns what the driver made of it, null: RS-485 is off.
+   * @throws Error ENOTTY, EINVAL where it has no RS-485.
+   */
+  setRs485(fd: number, rs485: Rs485Settings): Promise<Rs485Settings | null>;
   /** TIOCMBIS/TIOCMBIC of DTR and RTS, on a pool thread. */
   setSignals(fd: number, signals: { dtr?: boolean; rts?: boolean }): Promise<void>;
   /** TIOCSBRK (true) or TIOCCBRK (false), on a pool thread. */

@@ -24,6 +24,19 @@ export interface PortStatus {
   writer: string | null;
   viewers: number;
   incidents: number;
+  /** Since the daemon started. */
+  errors: LineErrorCounts;
+  /** `9600 8N1`: what the bytes of the last seconds look like, when it is not the port's settings. */
+  looksLike: string | null;
+}
+
+/** What came over the line that was no good byte, counted. */
+export interface LineErrorCounts {
+  breaks: number;
+  parity: number;
+  framing: number;
+  /** Bytes lost in the UART or the driver, at least. */
+  overrun: number;
 }
 
 /** What `who` shows. */

@@ -1,7 +1,5 @@
 import type { FormattedLineSettings, SignalStates } from './line-settings.ts';
 
-export type { SignalStates };
-
 /**
  * What the log holds, one by one and in order (DESIGN 2). `seq` numbers the records of a port in
  * its epoch, every kind counted; `offset` counts the rx bytes read before this record. The numbers
@@ -23,9 +21,26 @@ export const RECORD_KINDS = {
   detached: 13,
   'took-over': 14,
   line: 15,
+  garbled: 16,
 } as const;
 
 export type RecordKind = keyof typeof RECORD_KINDS;
+
+/**
+ * What went wrong on the wire. `parity`, `framing`: the rx byte that follows the record is the bad
+ * one; with `count` over 1 the errors were too many for a record each, and lie before it. `overrun`:
+ * the UART or the driver lost at least `count` bytes here. `break`: BREAKs beyond those with a record
+ * of their own.
+ */
+export interface LineError {
+  error: 'parity' | 'framing' | 'overrun' | 'break';
+  count: number;
+  /**
+   * Too many for a record each: all of them, be it only one, lie between this rx offset and the
+   * record. Set by the port, never by a backend.
+   */
+  from?: number;
+}
 
 export interface RecordHead {
   epoch: number;
@@ -45,7 +60,7 @@ export type RecordBody =
   | { kind: 'tx-text'; session: number; bytes: Uint8Array }
   /** BREAK: `session` null when the device sent it. */
   | { kind: 'break'; session: number | null; durationMs: number | null }
-  | { kind: 'line-error'; error: 'parity' | 'framing' | 'overrun'; count: number }
+  | ({ kind: 'line-error' } & LineError)
   | { kind: 'signals'; signals: SignalStates; session: number | null }
   /**
    * rx bytes from..to of this epoch are missing. `count` null: nobody can know how many. `seqs`: the
@@ -67,7 +82,18 @@ export type RecordBody =
   | { kind: 'detached'; session: number; why: string }
   /** Write went to `session`; `from` had it before (null: nobody). */
   | { kind: 'took-over'; session: number; from: number | null }
-  | { kind: 'line'; line: FormattedLineSettings; session: number | null };
+  | { kind: 'line'; line: FormattedLineSettings; session: number | null }
+  /**
+   * The rx bytes from..to of this epoch were sent at other line settings than the port's: nothing was
+   * changed. `looksLike` null: no settings explain them. `confidence` 0 to 1.
+   */
+  | {
+      kind: 'garbled';
+      from: number;
+      to: number;
+      looksLike: FormattedLineSettings | null;
+      confidence: number;
+    };
 
 export type LogRecord = RecordHead & RecordBody;
 

@@ -15,6 +15,7 @@ export interface Settings {
   /** Own roles by name, beside the built-in ones. */
   roles: Readonly<Record<string, readonly string[]>>;
   ports: readonly PortSettings[];
+  autoPorts: readonly AutoPortSettings[];
   /** Said before login, where the protocol has a place for it; null: nothing. */
   banner: string | null;
   certificates: CertificateSettings;
@@ -104,6 +105,20 @@ export interface TlsSettings {
   clientCa: string | null;
 }
 
+/** Ports made by themselves for UDP sources that no port of the configuration claims. */
+export interface AutoPortSettings {
+  listen: UdpAddress;
+  /** CIDRs of sources; never empty. */
+  from: readonly string[];
+  format: UdpFormat;
+  /** No more ports than this; further sources are counted in the journal. */
+  portsMax: number;
+  /** Begins the ports' names; the source's address follows: `nc-10.0.0.7`. */
+  prefix: string;
+  /** What such a port is besides name and backend. */
+  port: Omit<PortSettings, 'name' | 'was' | 'n' | 'aliases' | 'backend'>;
+}
+
 export interface PortSettings {
   name: string;
   /** Former name, for a rename that keeps uuid and log. */
@@ -119,6 +134,7 @@ export interface PortSettings {
   /** `low`: read at once also when nobody watches. */
   latency: 'normal' | 'low';
   writers: 'one' | 'many';
+  pace: PaceSettings;
   /** Line settings and signals that a session changed go back to the configured ones when it leaves. */
   restoreLine: boolean;
   /** Sent each time the line was opened; empty: nothing. */
@@ -136,6 +152,22 @@ export interface PortSettings {
   power: PowerSettings | null;
   expose: ExposeSettings | null;
 }
+
+/** How fast and in which form typed input goes to a slow device. */
+export interface PaceSettings {
+  /** Wait after each byte, 0: none. */
+  byteMs: number;
+  /** Wait after each line end, 0: none. */
+  lineMs: number;
+  /** What a CR, LF or CR LF that a person or `send` types becomes; programs' bytes are never changed. */
+  newline: 'as-is' | 'cr' | 'lf' | 'crlf';
+}
+
+/** How fast alone. */
+export type PaceTimes = Pick<PaceSettings, 'byteMs' | 'lineMs'>;
+
+/** Bytes go as they come. */
+export const NO_PACE: PaceSettings = { byteMs: 0, lineMs: 0, newline: 'as-is' };
 
 /** One step of what is done to a line by name, or when something happens. */
 export type SequenceStep =
@@ -175,16 +207,97 @@ export interface ExposeSettings {
 }
 
 export type BackendSettings =
-  | { kind: 'device'; path: string; signals: { dtr?: boolean; rts?: boolean } }
-  | { kind: 'tcp'; host: string; tcpPort: number }
-  | { kind: 'telnet'; host: string; tcpPort: number }
-  | {
-      kind: 'rfc2217';
-      host: string;
-      tcpPort: number;
-      signals: { dtr?: boolean; rts?: boolean };
-    }
+  | DeviceSettings
+  | ({ kind: 'tcp' } & ServerSettings)
+  | ({ kind: 'telnet' } & ServerSettings)
+  | ({ kind: 'rfc2217'; signals: { dtr?: boolean; rts?: boolean } } & ServerSettings)
   | { kind: 'unix'; path: string }
-  | { kind: 'exec'; command: readonly string[] }
-  | { kind: 'pty'; path: string }
+  | { kind: 'exec'; command: readonly string[]; on: 'pty' | 'pipe' }
+  /** One of both: the path itself, or a command that prints it, asked again at each opening. */
+  | { kind: 'pty'; path: string; command: null }
+  | { kind: 'pty'; path: null; command: readonly string[] }
+  | UdpSettings
+  | SplitSettings
   | { kind: 'sim'; machine: string; seed: number; speed: number };
+
+/** A serial device: by its path, or whatever tty matches. */
+export interface DeviceSettings {
+  kind: 'device';
+  /** Absolute; null: by `match`. */
+  path: string | null;
+  match: DeviceMatch | null;
+  signals: { dtr?: boolean; rts?: boolean };
+  rs485: Rs485Settings | null;
+}
+
+/** All that is said must be so. At least one. */
+export interface DeviceMatch {
+  /** USB ids, four lower-case hexadecimal digits. */
+  vendor?: string;
+  product?: string;
+  /** USB serial number, as the device gives it. */
+  serial?: string;
+  /** USB interface number, of adapters with several lines: `bInterfaceNumber`. */
+  interface?: number;
+  /** Where it is plugged: `1-1.2`, the kernel's name of the USB device. */
+  usbPath?: string;
+}
+
+/** Driver's half-duplex: RTS turns the transmitter on (linux/serial.h, struct serial_rs485). */
+export interface Rs485Settings {
+  /** RTS while it sends; the opposite when it does not. */
+  rtsOnSend: boolean;
+  /** Whole milliseconds; the kernel's limit is 100. */
+  delayBeforeMs: number;
+  delayAfterMs: number;
+  /** The receiver stays on while it sends. */
+  hearsItself: boolean;
+}
+
+/** A line at a terminal server. */
+export interface ServerSettings {
+  host: string;
+  tcpPort: number;
+  tls: ClientTlsSettings | null;
+}
+
+/** Absolute paths of PEM files, read at each opening. */
+export interface ClientTlsSettings {
+  /** Authorities of the server's certificate; null: those of the system. */
+  ca: string | null;
+  cert: string | null;
+  key: string | null;
+  /** Name the certificate must be for; null: the host's. */
+  serverName: string | null;
+}
+
+export interface UdpAddress {
+  host: string;
+  udpPort: number;
+}
+
+/** `plain`: a datagram's bytes as they are. `netconsole`: of the Linux kernel, basic or extended. */
+export type UdpFormat = 'plain' | 'netconsole';
+
+/** Datagrams of one source; many ports share one listening socket. */
+export interface UdpSettings {
+  kind: 'udp';
+  listen: UdpAddress;
+  /** CIDRs of the source; never empty. */
+  from: readonly string[];
+  /** null: any. */
+  sourcePort: number | null;
+  format: UdpFormat;
+}
+
+/**
+ * A part of another port's line. `high`, `low`: the bytes with the top bit set or clear, which is
+ * taken off and put on (Xen's com1H, com1L). `gdb`: packets of gdb's remote protocol; `console`: all
+ * else.
+ */
+export interface SplitSettings {
+  kind: 'split';
+  /** Name of the port. */
+  of: string;
+  part: 'high' | 'low' | 'gdb' | 'console';
+}

@@ -29,7 +29,8 @@ export interface SpoolPort {
    * Opens an rx record before the read: `read` puts bytes into `memory` at `start`, at most
    * `lengthMax` (>= 4096). The entry's head is written first, so replay finds the bytes of a read
    * that a kill cut short. `count <= 0` discards the entry. `atUs` is taken after `read` returned.
-   * `read` must not write behind the bytes it reports: recovery would take those for read.
+   * `read` must not write behind the bytes it reports: recovery would take those for read. One that
+   * has to (a decoder in place) makes the first byte behind them ff, which no pattern has.
    */
   readInto(
     seq: number,

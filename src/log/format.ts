@@ -1,4 +1,4 @@
-import type { LogRecord } from '../core/record.ts';
+import type { LineError, LogRecord } from '../core/record.ts';
 import { sanitize, sanitizeText, startSanitizer } from '../protocols/sanitize.ts';
 import type { SanitizerState } from '../protocols/sanitize.ts';
 import { formatTime } from './time-expression.ts';
@@ -187,7 +187,7 @@ function describe(
         ? 'BREAK received'
         : `BREAK sent${by(record.session)}${record.durationMs === null ? '' : `, ${record.durationMs} ms`}`;
     case 'line-error':
-      return `line error: ${record.error}, ${record.count} times`;
+      return describeLineError(record);
     case 'signals': {
       const states = Object.entries(record.signals).map(
         ([name, on]) => `${name}=${on ? 'on' : 'off'}`,
@@ -214,7 +214,20 @@ function describe(
       return `write: ${who(record.session)}${record.from === null ? '' : `, taken from ${who(record.from)}`}`;
     case 'line':
       return `line: ${record.line}${by(record.session)}`;
+    case 'garbled': {
+      const { from, to, looksLike, confidence } = record;
+      const percent = `${Math.round(confidence * 100)} %`;
+      const what =
+        looksLike === null ? 'by no known settings' : `looks like ${sanitizeText(looksLike)}`;
+      return `garbled: ${bytesOf(to - from)} from @${from}, ${what} (${percent})`;
+    }
   }
+}
+
+function describeLineError({ error, count }: LineError): string {
+  if (error === 'break') return `BREAK received, ${count} more`;
+  if (error === 'overrun') return `line error: overrun, ${bytesOf(count)} lost at least`;
+  return `line error: ${error}, ${count === 1 ? 'once' : `${count} times`}`;
 }
 
 function bytesOf(count: number): string {

@@ -60,8 +60,9 @@ function decodeFields(kind: OtherKind, fields: Fields): RecordBody {
     case 'line-error':
       return {
         kind,
-        error: oneOf(fields, 'error', ['parity', 'framing', 'overrun']),
+        error: oneOf(fields, 'error', ['parity', 'framing', 'overrun', 'break']),
         count: count(fields, 'count'),
+        ...(fields.from === undefined ? {} : { from: count(fields, 'from') }),
       };
     case 'signals':
       return { kind, signals: signals(fields), session: orNull(fields, 'session', count) };
@@ -99,6 +100,12 @@ function decodeFields(kind: OtherKind, fields: Fields): RecordBody {
         line: text(fields, 'line'),
         session: orNull(fields, 'session', count),
       };
+    case 'garbled': {
+      const [from, to] = [count(fields, 'from'), count(fields, 'to')];
+      if (to < from) throw damaged('a garbled stretch ends before it begins');
+      const looksLike = orNull(fields, 'looksLike', text);
+      return { kind, from, to, looksLike, confidence: number(fields, 'confidence') };
+    }
   }
 }
 

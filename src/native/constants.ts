@@ -5,17 +5,25 @@
  */
 export const IOCTL = {
   TCFLSH: 0x540b,
+  TIOCEXCL: 0x540c,
+  TIOCNXCL: 0x540d,
   TIOCOUTQ: 0x5411,
   TIOCSWINSZ: 0x5414,
   TIOCMGET: 0x5415,
   TIOCMBIS: 0x5416,
   TIOCMBIC: 0x5417,
   TIOCINQ: 0x541b,
+  TIOCGSERIAL: 0x541e,
+  TIOCSSERIAL: 0x541f,
   TIOCSBRK: 0x5427,
   TIOCCBRK: 0x5428,
+  TIOCSRS485: 0x542f,
+  TIOCGICOUNT: 0x545d,
   /** _IOR('T', 0x2a, struct termios2), _IOW('T', 0x2b, struct termios2): at once, no drain. */
   TCGETS2: 0x802c542a,
   TCSETS2: 0x402c542b,
+  /** _IOW('T', 0x2c, struct termios2): once the output is out, however long that takes. */
+  TCSETSW2: 0x402c542c,
   /** _IOR('T', 0x30, unsigned int), _IOW('T', 0x31, int). */
   TIOCGPTN: 0x80045430,
   TIOCSPTLCK: 0x40045431,
@@ -49,7 +57,16 @@ export const TERMIOS2 = {
 /** Indexes into `c_cc`. */
 export const CC = { VTIME: 5, VMIN: 6 } as const;
 
-export const IFLAG = { IXON: 0x400, IXOFF: 0x1000 } as const;
+export const IFLAG = {
+  IGNBRK: 0x1,
+  BRKINT: 0x2,
+  IGNPAR: 0x4,
+  PARMRK: 0x8,
+  INPCK: 0x10,
+  ISTRIP: 0x20,
+  IXON: 0x400,
+  IXOFF: 0x1000,
+} as const;
 
 export const CFLAG = {
   CBAUD: 0x100f,
@@ -70,6 +87,38 @@ export const CFLAG = {
 
 /** CS5 to CS8. */
 export const CHARACTER_SIZE: Readonly<Record<number, number>> = { 5: 0, 6: 0x10, 7: 0x20, 8: 0x30 };
+
+/**
+ * Where the fields of `struct serial_icounter_struct` lie, in bytes (linux/serial.h); each an int.
+ * `framing`: its `frame`; `ri`: its `rng`; `break`: its `brk`.
+ */
+export const ICOUNTER = {
+  bytes: 80,
+  cts: 0,
+  dsr: 4,
+  ri: 8,
+  dcd: 12,
+  framing: 24,
+  overrun: 28,
+  parity: 32,
+  break: 36,
+  bufferOverrun: 40,
+} as const;
+
+/** `struct serial_struct` of a 64-bit system (linux/serial.h, linux/tty_flags.h). */
+export const SERIAL = { bytes: 72, flags: 16, ASYNC_LOW_LATENCY: 0x2000 } as const;
+
+/** `struct serial_rs485` (linux/serial.h). */
+export const RS485 = {
+  bytes: 32,
+  flags: 0,
+  delayBefore: 4,
+  delayAfter: 8,
+  ENABLED: 0x01,
+  RTS_ON_SEND: 0x02,
+  RTS_AFTER_SEND: 0x04,
+  RX_DURING_TX: 0x10,
+} as const;
 
 export const SOCKET = {
   AF_UNIX: 1,

@@ -1,19 +1,23 @@
 import { closeSync, constants as fsConstants, openSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import type * as KoffiModule from 'koffi';
-import type { Libc } from '../core/libc.ts';
+import type { Libc, LineCounters } from '../core/libc.ts';
+import type { Rs485Settings } from '../core/settings.ts';
 import {
   CC,
   CFLAG,
   CHARACTER_SIZE,
   F_DUPFD_CLOEXEC,
   FLUSH,
+  ICOUNTER,
   IFLAG,
   IOCTL,
   LOCK,
   MMAP,
   MODEM,
   POLL,
+  RS485,
+  SERIAL,
   SOCKET,
   TERMIOS2,
   forArchitecture,
@@ -60,7 +64,7 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
   const syscall = library.func('long syscall(long number)');
 
   // One buffer serves all synchronous calls: none of them re-enters.
-  const scratch = Buffer.alloc(TERMIOS2.bytes);
+  const scratch = Buffer.alloc(Math.max(TERMIOS2.bytes, ICOUNTER.bytes));
 
   function failure(call: string, errno = koffi.errno()): NodeJS.ErrnoException {
     const code = getSystemErrorName(-errno);
@@ -194,11 +198,50 @@ export function createLibc(koffi: Koffi, numbers: ArchitectureConstants): Libc {
       control('TCSETS2', fd, scratch);
     },
 
-    async setLine(fd, line, flow) {
+    async setLine(fd, line, flow, { marksErrors = false, afterOutput = false } = {}) {
       const termios = Buffer.alloc(TERMIOS2.bytes);
       control('TCGETS2', fd, termios); // a copy of what the kernel has: no transfer to the device
-      writeLine(termios, line, flow);
+      writeLine(termios, line, flow, marksErrors);
+      await controlAsync(afterOutput ? 'TCSETSW2' : 'TCSETS2', fd, termios);
+    },
+
+    marksErrors(fd) {
+      control('TCGETS2', fd, scratch);
+      const bits = scratch.readUInt32LE(TERMIOS2.iflag);
+      const { IGNBRK, BRKINT, IGNPAR, PARMRK, INPCK, ISTRIP } = IFLAG;
+      return (bits & (IGNBRK | BRKINT | IGNPAR | PARMRK | INPCK | ISTRIP)) === (PARMRK | INPCK);
+    },
+
+    async keepSignalsOnClose(fd) {
+      const termios = Buffer.alloc(TERMIOS2.bytes);
+      control('TCGETS2', fd, termios);
+      const cflag = termios.readUInt32LE(TERMIOS2.cflag);
+      if ((cflag & CFLAG.HUPCL) === 0) return;
+      termios.writeUInt32LE((cflag & ~CFLAG.HUPCL) >>> 0, TERMIOS2.cflag);
       await controlAsync('TCSETS2', fd, termios);
+    },
+
+    setExclusive: (fd, isExclusive) => control(isExclusive ? 'TIOCEXCL' : 'TIOCNXCL', fd, 0),
+
+    lineCounters(fd) {
+      control('TIOCGICOUNT', fd, scratch);
+      return readCounters(scratch);
+    },
+
+    async setLowLatency(fd) {
+      const serial = Buffer.alloc(SERIAL.bytes);
+      await controlAsync('TIOCGSERIAL', fd, serial);
+      const flags = serial.readInt32LE(SERIAL.flags);
+      if ((flags & SERIAL.ASYNC_LOW_LATENCY) !== 0) return;
+      serial.writeInt32LE(flags | SERIAL.ASYNC_LOW_LATENCY, SERIAL.flags);
+      await controlAsync('TIOCSSERIAL', fd, serial);
+    },
+
+    async setRs485(fd, rs485) {
+      const wish = Buffer.alloc(RS485.bytes);
+      writeRs485(wish, rs485);
+      await controlAsync('TIOCSRS485', fd, wish); // the driver writes back what it can do of it
+      return readRs485(wish);
     },
 
     getLine(fd) {
@@ -270,6 +313,7 @@ function writeLine(
   termios: Buffer,
   line: { baud: number; dataBits: number; parity: string; stopBits: number },
   flow: string,
+  marksErrors: boolean,
 ): void {
   const parity = PARITY_BITS[line.parity];
   const size = CHARACTER_SIZE[line.dataBits];
@@ -295,7 +339,9 @@ function writeLine(
   if (line.stopBits !== 1) cflag |= CFLAG.CSTOPB;
   if (flow === 'rtscts') cflag |= CFLAG.CRTSCTS;
   // Not IGNPAR, which drivers take as leave to drop a byte with a framing error: it is logged as it came.
-  termios.writeUInt32LE(flow === 'xonxoff' ? IFLAG.IXON | IFLAG.IXOFF : 0, TERMIOS2.iflag);
+  let iflag = flow === 'xonxoff' ? IFLAG.IXON | IFLAG.IXOFF : 0;
+  if (marksErrors) iflag |= IFLAG.INPCK | IFLAG.PARMRK;
+  termios.writeUInt32LE(iflag, TERMIOS2.iflag);
   termios.writeUInt32LE(0, TERMIOS2.oflag);
   termios.writeUInt32LE(0, TERMIOS2.lflag);
   termios.writeUInt32LE(cflag >>> 0, TERMIOS2.cflag);
@@ -322,6 +368,39 @@ function readLine(termios: Buffer): {
     // PARODD without PARENB means nothing.
     parity: (cflag & CFLAG.PARENB) === 0 ? 'none' : (known?.[0] ?? 'none'),
     stopBits: isTwo ? (dataBits === 5 ? 1.5 : 2) : 1,
+  };
+}
+
+export function readCounters(counters: Buffer): LineCounters {
+  return {
+    cts: counters.readUInt32LE(ICOUNTER.cts),
+    dsr: counters.readUInt32LE(ICOUNTER.dsr),
+    dcd: counters.readUInt32LE(ICOUNTER.dcd),
+    ri: counters.readUInt32LE(ICOUNTER.ri),
+    framing: counters.readUInt32LE(ICOUNTER.framing),
+    parity: counters.readUInt32LE(ICOUNTER.parity),
+    break: counters.readUInt32LE(ICOUNTER.break),
+    overrun: counters.readUInt32LE(ICOUNTER.overrun),
+    bufferOverrun: counters.readUInt32LE(ICOUNTER.bufferOverrun),
+  };
+}
+
+export function writeRs485(struct: Buffer, rs485: Rs485Settings): void {
+  let flags = RS485.ENABLED | (rs485.rtsOnSend ? RS485.RTS_ON_SEND : RS485.RTS_AFTER_SEND);
+  if (rs485.hearsItself) flags |= RS485.RX_DURING_TX;
+  struct.writeUInt32LE(flags, RS485.flags);
+  struct.writeUInt32LE(rs485.delayBeforeMs, RS485.delayBefore);
+  struct.writeUInt32LE(rs485.delayAfterMs, RS485.delayAfter);
+}
+
+export function readRs485(struct: Buffer): Rs485Settings | null {
+  const flags = struct.readUInt32LE(RS485.flags);
+  if ((flags & RS485.ENABLED) === 0) return null;
+  return {
+    rtsOnSend: (flags & RS485.RTS_ON_SEND) !== 0,
+    delayBeforeMs: struct.readUInt32LE(RS485.delayBefore),
+    delayAfterMs: struct.readUInt32LE(RS485.delayAfter),
+    hearsItself: (flags & RS485.RX_DURING_TX) !== 0,
   };
 }
 

@@ -1,5 +1,6 @@
 import type { AttachRequest, SessionEvent } from '../core/attach.ts';
 import type { Caller } from '../core/user.ts';
+import { LineEnds } from './line-ends.ts';
 
 /**
  * Where events of sessions go: in this thread one for each session, across a MessagePort one for
@@ -32,6 +33,7 @@ export interface Seat {
   inputSeq: number;
   /** Input not acknowledged yet. */
   inputBytes: number;
+  readonly lineEnds: LineEnds;
   hasEnded: boolean;
   readonly windowBytes: number;
   creditBytes: number;
@@ -56,6 +58,7 @@ export function makeSeat(
     lastInputAtUs: null,
     inputSeq: 0,
     inputBytes: 0,
+    lineEnds: new LineEnds(),
     hasEnded: false,
     windowBytes,
     creditBytes: windowBytes,

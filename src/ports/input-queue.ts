@@ -1,11 +1,15 @@
 import { STUCK_OUTPUT_MS } from '../core/attach.ts';
 import type { FaultCode } from '../core/fault.ts';
+import type { PaceTimes } from '../core/settings.ts';
+import { Pace } from './pace.ts';
 import type { Timers } from './timers.ts';
 
 /** Accepted input on its way to the device. Who made it learns what became of it, once. */
 export interface InputItem {
   readonly session: number;
   readonly bytes: Uint8Array;
+  /** For these bytes instead of the port's. */
+  readonly pace?: PaceTimes | null;
   /** The device took all of it. */
   taken(): void;
   /** The rest is dropped. */
@@ -14,6 +18,8 @@ export interface InputItem {
 
 export interface InputQueueOwner {
   readonly timers: Timers;
+  /** How fast the device may be given anything, now. */
+  pace(): PaceTimes;
   /** Hands bytes to the device; returns how many it took. */
   write(session: number, bytes: Uint8Array): number;
   /** The first byte of this item is about to go to the device. */
@@ -23,8 +29,9 @@ export interface InputQueueOwner {
 }
 
 /**
- * Input of one port in the order it was accepted. Bounded by the input credit of the sessions.
- * Waits for a slow device as long as it takes anything at all; what a stuck one leaves is refused.
+ * Input of one port in the order it was accepted, at the device's pace. Bounded by the input credit of
+ * the sessions. Waits for a slow device as long as it takes anything at all; what a stuck one leaves is
+ * refused.
  */
 export class InputQueue {
   readonly #owner: InputQueueOwner;
@@ -35,6 +42,8 @@ export class InputQueue {
   /** It took nothing for so long that waiting makes no sense: input is tried once, then refused. */
   #isStuck = false;
   #cancelStuckTimer: (() => void) | null = null;
+  readonly #pace = new Pace();
+  #cancelPaceTimer: (() => void) | null = null;
 
   constructor(owner: InputQueueOwner) {
     this.#owner = owner;
@@ -57,6 +66,8 @@ export class InputQueue {
     this.#isBlocked = false;
     this.#isStuck = false;
     this.#stopWaiting();
+    this.#pace.reset();
+    this.#stopPacing();
   }
 
   /** Refuses what waits: all of it, or that of one session. */
@@ -75,39 +86,54 @@ export class InputQueue {
     const removed = this.#items.filter(goes);
     if (removed.length === 0) return [];
     this.#items = this.#items.filter((entry) => !goes(entry));
-    if (this.#items.length === 0) this.#stopWaiting();
+    if (this.#items.length === 0) {
+      this.#stopWaiting();
+      this.#stopPacing();
+    }
     for (const { item, takenBytes, hasBegun } of removed) {
       if (hasBegun) this.#owner.cutShort(item, takenBytes, why);
     }
     return removed.map(({ item }) => item);
   }
 
-  #pump(): void {
+  /** `isLate`: for a moment that the pace waited for. */
+  #pump(isLate = false): void {
     if (this.#isPumping) return; // the device said `writable` from within a write
     this.#isPumping = true;
     try {
-      while (this.#items.length > 0 && this.#offerFirst());
+      while (this.#items.length > 0 && this.#offerFirst(isLate));
     } finally {
       this.#isPumping = false;
     }
   }
 
-  /** Offers the rest of the first item; true: the device took all of it. */
-  #offerFirst(): boolean {
+  /** Offers of the rest of the first item what the pace allows; true: the device took all of that. */
+  #offerFirst(isLate: boolean): boolean {
     const first = this.#items[0]!;
-    if (!first.hasBegun && !this.#isStuck) this.#begin(first);
     const rest =
       first.takenBytes === 0 ? first.item.bytes : first.item.bytes.subarray(first.takenBytes);
-    const takenBytes = rest.length === 0 ? 0 : this.#owner.write(first.item.session, rest);
+    const times = first.item.pace ?? this.#owner.pace();
+    const isPaced = times.byteMs > 0 || times.lineMs > 0;
+    const nowMs = isPaced ? this.#owner.timers.nowMs() : 0;
+    const count = isPaced ? this.#pace.allows(times, rest, nowMs, isLate) : rest.length;
+    if (count === 0 && rest.length > 0) {
+      this.#waitForPace(nowMs);
+      return false;
+    }
+    if (!first.hasBegun && !this.#isStuck) this.#begin(first);
+    const offered = count === rest.length ? rest : rest.subarray(0, count);
+    const takenBytes = count === 0 ? 0 : this.#owner.write(first.item.session, offered);
     if (this.#items[0] !== first) return true; // the line went down in the write
     first.takenBytes += takenBytes;
+    if (isPaced) this.#pace.taken(times, rest, takenBytes, nowMs);
     if (takenBytes > 0) {
       this.#isStuck = false;
       this.#stopWaiting();
       if (!first.hasBegun) this.#begin(first);
     }
-    if (takenBytes === rest.length) {
+    if (takenBytes === count) {
       this.#isBlocked = false;
+      if (count < rest.length) return true;
       this.#items.shift();
       first.item.taken();
       return true;
@@ -121,6 +147,19 @@ export class InputQueue {
   #begin(entry: { item: InputItem; hasBegun: boolean }): void {
     entry.hasBegun = true;
     this.#owner.begun(entry.item);
+  }
+
+  #waitForPace(nowMs: number): void {
+    const { timers } = this.#owner;
+    this.#cancelPaceTimer ??= timers.after(this.#pace.waitMs(nowMs), () => {
+      this.#cancelPaceTimer = null;
+      this.#pump(true);
+    });
+  }
+
+  #stopPacing(): void {
+    this.#cancelPaceTimer?.();
+    this.#cancelPaceTimer = null;
   }
 
   #waitForDevice(): void {

@@ -9,9 +9,14 @@ import type {
   FormattedLineSettings,
   LineSettings,
   LineState,
+  SignalStates,
 } from '../core/line-settings.ts';
-import type { SignalStates } from '../core/record.ts';
+import type { LineErrorCounts } from '../core/port-status.ts';
 import type { PortSettings } from '../core/settings.ts';
+import { SpeedWatch } from '../protocols/wrong-speed.ts';
+import { GarbledWatch } from './garbled-watch.ts';
+import type { LineJudge } from './garbled-watch.ts';
+import { LineEvents } from './line-events.ts';
 import type { PortLine } from './port-line.ts';
 import type { PortRecorder } from './port-recorder.ts';
 import { SignalWatch } from './signal-watch.ts';
@@ -29,6 +34,8 @@ export interface LineControlOwner {
   settings(): PortSettings;
   /** To all sessions. */
   tellAll(event: SessionEvent): void;
+  /** Thinks something of the bytes of a line; a test hands in its own. */
+  judge?(line: LineSettings): LineJudge;
 }
 
 /** Who changes the line. */
@@ -60,6 +67,8 @@ interface HeldBreak {
 export class LineControl {
   readonly #owner: LineControlOwner;
   readonly #watch: SignalWatch;
+  readonly #events: LineEvents;
+  readonly #garbled: GarbledWatch;
   /** As the line is now; null without a UART. */
   #settings: LineSettings | null;
   #flow: Flow;
@@ -78,11 +87,12 @@ export class LineControl {
     this.#watch = new SignalWatch({
       timers: owner.timers,
       backend: () => owner.line.backend,
-      changed: (signals) => {
-        owner.recorder.record({ kind: 'signals', signals, session: null });
-        owner.tellAll({ kind: 'signals', signals });
-      },
+      changed: (signals) => this.#events.add({ kind: 'signals', signals }),
     });
+    const { timers, recorder, journal, tellAll } = owner;
+    this.#events = new LineEvents({ timers, recorder, tellAll });
+    const judge = owner.judge ?? ((line: LineSettings) => new SpeedWatch(line));
+    this.#garbled = new GarbledWatch({ timers, recorder, journal, tellAll, judge });
   }
 
   /** Null where there is no UART. */
@@ -110,11 +120,14 @@ export class LineControl {
     this.#driven = {};
     this.#changer = null;
     this.#watch.opened();
+    this.#garbled.lineIs(this.#settings);
   }
 
   /** The line went down, or is about to be closed. */
   closed(): void {
     this.#watch.closed();
+    this.#events.flush();
+    this.#garbled.lineIs(null);
     this.#changer = null;
     const held = this.#heldBreak;
     this.#heldBreak = null;
@@ -123,20 +136,36 @@ export class LineControl {
 
   /** What the device says besides bytes. */
   readonly event: BackendSink['event'] = (event) => {
-    const { recorder, tellAll } = this.#owner;
-    switch (event.kind) {
-      case 'break':
-        recorder.record({ kind: 'break', session: null, durationMs: null });
-        break;
-      case 'signals':
-        this.#watch.told(event.signals);
-        recorder.record({ kind: 'signals', signals: event.signals, session: null });
-        break;
-      case 'line-error':
-        recorder.record(event);
-    }
-    tellAll(event);
+    if (event.kind === 'signals') this.#watch.told(event.signals);
+    this.#garbled.error(event);
+    this.#events.add(event);
   };
+
+  /** Of everything the device said besides bytes, since the port is there. */
+  get errors(): LineErrorCounts {
+    return { ...this.#events.counts };
+  }
+
+  /** What the device seems to send at, when it is not what the line is set to. */
+  get looksLike(): FormattedLineSettings | null {
+    return this.#garbled.looksLike;
+  }
+
+  /** False: `rx` need not be called. */
+  get wantsBytes(): boolean {
+    return this.#garbled.wantsBytes;
+  }
+
+  /** rx bytes, from this offset on; they are only read, and not kept. */
+  rx(bytes: Uint8Array, offset: number): void {
+    this.#garbled.rx(bytes, offset);
+  }
+
+  /** Makes the records that still wait: what follows is counted anew, or there is nothing more. */
+  flush(): void {
+    this.#events.flush();
+    this.#garbled.end();
+  }
 
   async state(): Promise<LineState> {
     const signals = await this.#signals();
@@ -316,6 +345,7 @@ export class LineControl {
     if (this.#owner.line.backend !== backend) return; // opened anew meanwhile, as configured
     this.#settings = line;
     this.#flow = flow;
+    this.#garbled.lineIs(line);
     this.#owner.recorder.record({ kind: 'line', line: formatLineSettings(line), session });
     this.#owner.tellAll({ kind: 'line', line, flow, by });
   }

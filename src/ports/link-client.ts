@@ -1,5 +1,7 @@
 import type { Attached, PortAccess, PortSession, SessionEvent } from '../core/attach.ts';
 import { Fault, faultFrom } from '../core/fault.ts';
+import { FrameGatherer } from './frame-gatherer.ts';
+import type { LiveFrame } from './frame-gatherer.ts';
 import { BREAK_MS_MAX } from './line-control.ts';
 import type { AccessCall, LinkAnswer, LinkEnd, LinkRequest, SessionCall } from './link.ts';
 import { realTimers } from './timers.ts';
@@ -17,6 +19,10 @@ interface Call {
 
 interface FarSession {
   onEvent(event: SessionEvent): void;
+  /** Of its port. */
+  uuid: string;
+  /** The live bytes of the port, for all its sessions of the link. */
+  live: FrameGatherer;
 }
 
 /**
@@ -30,7 +36,7 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
   const sessions = new Map<number, FarSession>();
   let lastId = 0;
   let isClosed = false;
-  let credits: number[] = [];
+  let credits = new Map<number, number>();
 
   function post(request: LinkRequest): void {
     if (!isClosed) messagePort.postMessage(request);
@@ -67,14 +73,14 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
 
   /** Consumed bytes of all sessions go back together, once a turn of the event loop. */
   function credit(session: number, bytes: number): void {
-    if (credits.length === 0) {
+    if (credits.size === 0) {
       setImmediate(() => {
-        const pairs = credits;
-        credits = [];
+        const pairs = [...credits].flat();
+        credits = new Map();
         post({ kind: 'credit', pairs });
       });
     }
-    credits.push(session, bytes);
+    credits.set(session, (credits.get(session) ?? 0) + bytes);
   }
 
   function sessionOf(attached: Attached): PortSession {
@@ -98,10 +104,10 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
       credit: (bytes) => {
         if (isOpen()) credit(session, bytes);
       },
-      input: (seq, bytes) => {
+      input: (seq, bytes, asIs = false) => {
         // A view of a larger buffer would take all of that across.
         const own = bytes.byteLength === bytes.buffer.byteLength ? bytes : new Uint8Array(bytes);
-        if (isOpen()) post({ kind: 'input', session, seq, bytes: own });
+        if (isOpen()) post({ kind: 'input', session, seq, bytes: own, asIs });
       },
       takeOver: () => ofSession('takeOver', []),
       view: () => ofSession('view', []),
@@ -132,21 +138,41 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
     far?.onEvent(event);
   }
 
+  function dispatchFrame({ sessions: to, epoch, offset, atUs, bytes }: LiveFrame): void {
+    const event: SessionEvent = { kind: 'frame', epoch, offset, atUs, bytes };
+    for (const session of to) dispatch(session, event);
+  }
+
+  /** Nothing may overtake live bytes that are held: a purge, for one, has these before its answer. */
+  function flushLive(): void {
+    for (const { live } of sessions.values()) live.flush();
+  }
+
+  /** All sessions of a port have one. */
+  function liveOf(uuid: string): FrameGatherer {
+    for (const other of sessions.values()) if (other.uuid === uuid) return other.live;
+    return new FrameGatherer(timers, dispatchFrame);
+  }
+
   messagePort.on('message', (answer: LinkAnswer) => {
+    if (answer.kind === 'frame') {
+      // Some may have detached while it was under way.
+      const session = answer.sessions.find((each) => sessions.has(each));
+      if (session !== undefined) sessions.get(session)!.live.add(answer);
+      return;
+    }
+    if (answer.kind === 'event') {
+      sessions.get(answer.session)?.live.flush();
+      dispatch(answer.session, answer.event);
+      return;
+    }
+    flushLive();
     switch (answer.kind) {
-      case 'frame': {
-        const { epoch, offset, atUs, bytes } = answer;
-        const event: SessionEvent = { kind: 'frame', epoch, offset, atUs, bytes };
-        for (const session of answer.sessions) dispatch(session, event);
-        break;
-      }
-      case 'event':
-        dispatch(answer.session, answer.event);
-        break;
       case 'attached': {
         // Known before the next message is looked at: it may be the session's first frame.
         const onEvent = attaching.get(answer.id);
-        if (onEvent) sessions.set(answer.attached.session, { onEvent });
+        const { session, uuid } = answer.attached;
+        if (onEvent) sessions.set(session, { onEvent, uuid, live: liveOf(uuid) });
         settle(answer.id)?.answered(answer.attached);
         break;
       }
@@ -167,6 +193,7 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
 
   messagePort.on('close', () => {
     isClosed = true;
+    flushLive();
     for (const id of [...calls.keys()]) settle(id)?.failed(linkIsGone());
     for (const session of [...sessions.keys()]) {
       dispatch(session, { kind: 'ended', why: linkIsGone().message });
@@ -185,8 +212,8 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
     who: (caller) => call('who', [caller]) as ReturnType<PortAccess['who']>,
     kick: async (caller, session) => void (await call('kick', [caller, session])),
     message: (caller, to, text) => call('message', [caller, to, text]) as Promise<number>,
-    send: async (caller, port, bytes) => {
-      await call('send', [caller, port, new Uint8Array(bytes)], NO_LIMIT);
+    send: async (caller, port, bytes, pace) => {
+      await call('send', [caller, port, new Uint8Array(bytes), pace], NO_LIMIT);
     },
     sendBreak: async (caller, port, durationMs) => {
       await call('sendBreak', [caller, port, durationMs], ANSWER_TIMEOUT_MS + durationMs);

@@ -30,7 +30,7 @@ export type LinkRequest =
       call: SessionCall;
       args: readonly unknown[];
     }
-  | { kind: 'input'; session: number; seq: number; bytes: Uint8Array }
+  | { kind: 'input'; session: number; seq: number; bytes: Uint8Array; asIs: boolean }
   /** Session and bytes by turns: what was consumed since the last such message. */
   | { kind: 'credit'; pairs: readonly number[] }
   | { kind: 'become-program'; session: number }
@@ -142,7 +142,7 @@ export function servePortAccess(
         break;
       }
       case 'input':
-        sessions.get(message.session)?.input(message.seq, message.bytes);
+        sessions.get(message.session)?.input(message.seq, message.bytes, message.asIs);
         break;
       case 'credit':
         for (let i = 0; i < message.pairs.length; i += 2) {

@@ -2,7 +2,7 @@ import type { Backend } from '../core/backend.ts';
 import type { Clock } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { FaultCode } from '../core/fault.ts';
-import type { PortSettings } from '../core/settings.ts';
+import type { PaceTimes, PortSettings } from '../core/settings.ts';
 import { InputQueue } from './input-queue.ts';
 import type { InputItem } from './input-queue.ts';
 import { RECORD_BYTES_MAX } from './port-recorder.ts';
@@ -18,6 +18,8 @@ export interface PortInputOwner {
   readonly recorder: PortRecorder;
   /** The open device; null when the line is not up. */
   backend(): Backend | null;
+  /** How fast the device may be given anything, as configured now. */
+  pace(): PaceTimes;
   /** What the log keeps of typed input, as configured now. */
   inputSetting(): PortSettings['input'];
   /** The device failed while it was written to. */
@@ -47,6 +49,7 @@ export class PortInput {
     });
     this.#queue = new InputQueue({
       timers: owner.timers,
+      pace: () => owner.pace(),
       write: (session, bytes) => this.#write(session, bytes),
       begun: (item) => this.#recordTx(item),
       cutShort: ({ session, bytes }, takenBytes, why) => {
@@ -60,15 +63,18 @@ export class PortInput {
     this.#queue.push(item);
   }
 
-  /** Resolves when the device took all of it. @throws Fault PORT_STUCK, PORT_DOWN. */
-  async send(session: number, bytes: Uint8Array): Promise<void> {
+  /**
+   * Resolves when the device took all of it; `pace` null: at that of the port.
+   * @throws Fault PORT_STUCK, PORT_DOWN.
+   */
+  async send(session: number, bytes: Uint8Array, pace: PaceTimes | null = null): Promise<void> {
     const pieces: Promise<void>[] = [];
     for (let from = 0; from < bytes.length; from += SEND_PIECE_BYTES) {
       const piece = bytes.slice(from, from + SEND_PIECE_BYTES);
       pieces.push(
         new Promise((resolve, reject) => {
           const refused = (code: FaultCode, why: string): void => reject(new Fault(code, why));
-          this.#queue.push({ session, bytes: piece, taken: resolve, refused });
+          this.#queue.push({ session, bytes: piece, pace, taken: resolve, refused });
         }),
       );
     }

@@ -147,6 +147,12 @@ export class PortLine {
 
   /** Tries to open at once if it is down. */
   retryNow(): void {
+    if (this.#state !== 'up') this.#opener.hurry?.();
+    this.#retrySoon();
+  }
+
+  /** The device may be back. */
+  #retrySoon(): void {
     if (this.#isClosed || this.isHeld || this.#state === 'up') return;
     this.#delayMs = BACKOFF_MS.first;
     if (this.#isAttempting) this.#retryWhenSettled = true;
@@ -226,7 +232,7 @@ export class PortLine {
       cancelSlow();
       this.#isAttempting = false;
     }
-    if (this.#retryWhenSettled) this.retryNow();
+    if (this.#retryWhenSettled) this.#retrySoon();
   }
 
   #setUp(backend: Backend): void {
@@ -266,7 +272,7 @@ export class PortLine {
     if (this.isHeld) return;
     this.#retryIn(Math.min(this.#delayMs * (0.8 + 0.4 * Math.random()), BACKOFF_MS.max));
     this.#delayMs = Math.min(this.#delayMs * 2, BACKOFF_MS.max);
-    this.#stopWatch ??= this.#opener.watchReturn?.(() => this.retryNow()) ?? null;
+    this.#stopWatch ??= this.#opener.watchReturn?.(() => this.#retrySoon()) ?? null;
   }
 
   #retryIn(delayMs: number): void {

@@ -255,7 +255,7 @@ export class PortSessions {
     return {
       attached,
       credit: (bytes) => audience.credit(seat, bytes),
-      input: (seq, bytes) => this.#acceptInput(seat, seq, bytes),
+      input: (seq, bytes, asIs) => this.#acceptInput(seat, seq, bytes, asIs ?? false),
       takeOver: () => unlessEnded(() => this.#takeOver(seat)),
       view: () => unlessEnded(() => this.#leaveWriters(seat)),
       becomeProgram: () => {
@@ -408,10 +408,10 @@ export class PortSessions {
     return writer === null ? 'you only view' : `you only view; ${writer} writes`;
   }
 
-  #acceptInput(seat: Seat, seq: number, bytes: Uint8Array): void {
+  #acceptInput(seat: Seat, seq: number, bytes: Uint8Array, asIs: boolean): void {
     if (seat.hasEnded || seq <= seat.inputSeq) return;
     seat.inputSeq = seq;
-    const { audience, input, clock } = this.#owner;
+    const { audience, input, clock, settings } = this.#owner;
     const answer = (event: SessionEvent): void => audience.tell(seat, event);
     const acknowledge = (): void => {
       answer({ kind: 'acknowledged', seq, bytes: bytes.length });
@@ -422,13 +422,16 @@ export class PortSessions {
       acknowledge();
       return;
     }
-    if (bytes.length === 0) return acknowledge();
+    const isTyped = seat.delivery === 'person' && !asIs;
+    const newline = isTyped ? settings().pace.newline : 'as-is';
+    const sent = seat.lineEnds.map(bytes, newline);
+    if (sent.length === 0) return acknowledge();
     seat.inputBytes += bytes.length;
     seat.lastInputAtUs = clock.nowUs();
     this.used(seat.caller.user);
     input.push({
       session: seat.session,
-      bytes,
+      bytes: sent,
       taken: () => {
         seat.inputBytes -= bytes.length;
         acknowledge();

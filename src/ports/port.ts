@@ -1,18 +1,21 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { AttachRequest, PortSession, Sequence } from '../core/attach.ts';
-import type { BackendOpener } from '../core/backend.ts';
+import type { BackendOpener, LinePart, SharedLine } from '../core/backend.ts';
 import type { Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import { formatLineSettings } from '../core/line-settings.ts';
 import type { Flow, LineSettings } from '../core/line-settings.ts';
 import type { PortDetails, PortStatus, SessionStatus } from '../core/port-status.ts';
-import type { PortSettings, PowerAction } from '../core/settings.ts';
+import type { PaceTimes, PortSettings, PowerAction } from '../core/settings.ts';
 import type { PortPosition } from '../core/spool.ts';
 import type { RegisteredPort } from '../core/store.ts';
 import type { Caller, PortIdentity } from '../core/user.ts';
 import { Audience } from './audience.ts';
 import type { Outlet } from './audience.ts';
 import { LineControl } from './line-control.ts';
+import { SentLineEnds } from './line-ends.ts';
+import { LineParts } from './line-parts.ts';
+import { requirePace } from './pace.ts';
 import { PortGuard } from './port-guard.ts';
 import { PortInput } from './port-input.ts';
 import { PortLine } from './port-line.ts';
@@ -39,11 +42,13 @@ export class Port {
   readonly #recorder: PortRecorder;
   readonly #line: PortLine;
   readonly #control: LineControl;
+  readonly #parts: LineParts;
   readonly #audience: Audience;
   readonly #input: PortInput;
   readonly #sessions: PortSessions;
   readonly #sequences: Sequences;
   readonly #power: PowerOutlet;
+  readonly #sentEnds = new SentLineEnds();
   #settings: PortSettings;
   #identity: PortIdentity;
 
@@ -73,6 +78,7 @@ export class Port {
       clock,
       recorder,
       backend: () => this.#line.backend,
+      pace: () => this.#settings.pace,
       // What a device echoes is not to be in the log by this way while it is not by the other.
       inputSetting: () =>
         this.#settings.input === 'masked' && !recorder.isLogging ? 'none' : this.#settings.input,
@@ -118,6 +124,17 @@ export class Port {
       tellAll,
       name: () => this.#settings.name,
       settings: () => this.#settings.power,
+    });
+    this.#parts = new LineParts({
+      journal,
+      line,
+      control,
+      recorder,
+      input,
+      sessions,
+      name: () => this.#settings.name,
+      nextSession,
+      watchedChanged: () => this.#setWatched(),
     });
     this.#journal = journal;
     this.#guard = guard;
@@ -184,6 +201,8 @@ export class Port {
       writer: this.#sessions.writer,
       viewers: this.#sessions.viewers,
       incidents: 0,
+      errors: this.#control.errors,
+      looksLike: this.#control.looksLike,
     };
   }
 
@@ -198,6 +217,11 @@ export class Port {
   /** @throws Fault DENIED, PORT_BUSY. */
   attach(request: AttachRequest, outlet: Outlet): PortSession {
     return this.#sessions.attach(request, outlet);
+  }
+
+  /** Another port, `by`, takes part in the line. */
+  join(by: string, part: LinePart): SharedLine {
+    return this.#parts.join(by, part);
   }
 
   /** @throws Fault DENIED, SESSION_UNKNOWN. */
@@ -227,21 +251,24 @@ export class Port {
   }
 
   /**
-   * Input without a session of its own; resolves when the device took it.
+   * Input without a session of its own; resolves when the device took it. `pace` null: at that of
+   * the port. A text that comes in several calls has one line end where they cut a CR LF.
    * @throws Fault DENIED, NOT_WRITER while another user writes, PORT_DOWN, PORT_STUCK, USAGE.
    */
-  async send(caller: Caller, bytes: Uint8Array): Promise<void> {
+  async send(caller: Caller, typed: Uint8Array, pace: PaceTimes | null): Promise<void> {
     this.#guard.authorize(caller, 'write', 'send');
-    if (bytes.length > SEND_BYTES_MAX) {
+    if (typed.length > SEND_BYTES_MAX) {
       throw new Fault('USAGE', `at most ${SEND_BYTES_MAX} bytes can be sent at once`);
     }
+    if (pace !== null) requirePace(pace);
     this.#sessions.requireNoOtherWriter(caller.user);
     this.#line.requireUp();
+    const bytes = this.#sentEnds.map(caller, typed, this.#settings.pace.newline);
     if (bytes.length === 0) return;
     await this.#sessions.visit(caller, (session) => {
       this.#sessions.used(caller.user);
       this.#guard.audit(caller, 'send', `session ${session}, ${bytes.length} bytes`);
-      return this.#input.send(session, bytes);
+      return this.#input.send(session, bytes, pace);
     });
   }
 
@@ -343,6 +370,7 @@ export class Port {
 
   /** The store began a new epoch for this port. */
   beginEpoch(position: PortPosition): void {
+    this.#control.flush();
     const from = this.#recorder.position;
     this.#recorder.beginEpoch(position);
     this.#audience.beginEpoch(from, position);
@@ -353,6 +381,7 @@ export class Port {
     const stopped = this.#sequences.close(why);
     this.#input.drop(null, 'PORT_DOWN', why);
     this.#control.closed();
+    this.#parts.close(why);
     this.#sessions.close(why);
     this.#input.reset();
     const wasUp = this.#line.state === 'up';
@@ -366,14 +395,21 @@ export class Port {
     return {
       rx: (bytes) => this.#rx(bytes),
       rxInto: (read) => this.#rxInto(read),
-      writable: () => this.#input.writable(),
-      event: (event) => this.#control.event(event),
+      writable: () => {
+        this.#input.writable();
+        this.#parts.writable();
+      },
+      event: (event) => {
+        this.#control.event(event);
+        this.#parts.event(event);
+      },
       up: (backend) => {
         this.#control.opened();
         this.#recorder.record({ kind: 'up', detail: recordText(backend.description) });
         this.#input.reset();
         this.#setWatched();
         this.#audience.tellAll({ kind: 'up' });
+        this.#parts.up();
         this.#sequences.opened();
       },
       down: (why) => {
@@ -383,6 +419,7 @@ export class Port {
         this.#input.drop(null, 'PORT_DOWN', `${this.#settings.name} is down: ${why}`);
         this.#input.reset();
         this.#audience.tellAll({ kind: 'down', why });
+        this.#parts.down();
       },
     };
   }
@@ -397,22 +434,30 @@ export class Port {
     if (bytes.length === 0) return;
     const offset = this.#recorder.offset;
     const atUs = this.#recorder.rx(bytes);
+    if (this.#control.wantsBytes) this.#control.rx(bytes, offset);
     if (this.#input.awaitsEcho) this.#input.rx(bytes);
     if (this.#audience.seats.length > 0) {
       this.#audience.frame(this.#recorder.epoch, offset, atUs, new Uint8Array(bytes));
     }
+    this.#parts.rx(bytes);
   }
 
   #rxInto(read: (memory: Buffer, start: number, lengthMax: number) => number): number {
     const offset = this.#recorder.offset;
+    this.#parts.readBegins();
     const done = this.#recorder.rxInto(read);
     const { count } = done;
     if (count <= 0) {
       this.#recorder.readIsOver();
+      this.#parts.readIsOver();
       return count;
     }
+    if (this.#control.wantsBytes) {
+      const { memory, start } = done;
+      this.#control.rx(memory.subarray(start, start + count), offset);
+    }
     const isWatched = this.#audience.seats.length > 0;
-    if (isWatched || this.#input.awaitsEcho) {
+    if (isWatched || this.#input.awaitsEcho || !this.#parts.isEmpty) {
       // Copied before anything else is spooled: the spool's memory moves on.
       const { memory, start, atUs } = done;
       const bytes = new Uint8Array(count);
@@ -420,15 +465,18 @@ export class Port {
       if (this.#input.awaitsEcho) this.#input.rx(bytes);
       this.#recorder.readIsOver();
       if (isWatched) this.#audience.frame(this.#recorder.epoch, offset, atUs, bytes);
+      this.#parts.rx(bytes);
     } else {
       this.#recorder.readIsOver();
     }
+    this.#parts.readIsOver();
     return count;
   }
 
   /** Somebody watches, or nobody any more. */
   #setWatched(): void {
-    const isWatched = !this.#sessions.isEmpty || this.#settings.latency === 'low';
+    const isWatched =
+      !this.#sessions.isEmpty || this.#parts.isWatched || this.#settings.latency === 'low';
     this.#line.backend?.setWatched(isWatched);
   }
 }

@@ -6,13 +6,13 @@ import type {
   Sequence,
   SessionEvent,
 } from '../core/attach.ts';
-import type { BackendOpener } from '../core/backend.ts';
+import type { BackendOpener, LinePart, SharedLine, SharedLines } from '../core/backend.ts';
 import type { Clock, Journal } from '../core/clock.ts';
 import { Fault } from '../core/fault.ts';
 import type { Flow, LineSettings } from '../core/line-settings.ts';
 import type { PortDetails, PortStatus, SessionStatus } from '../core/port-status.ts';
 import type { RecordBody } from '../core/record.ts';
-import type { PortSettings, PowerAction } from '../core/settings.ts';
+import type { PaceTimes, PortSettings, PowerAction } from '../core/settings.ts';
 import type { PortPosition, Spool } from '../core/spool.ts';
 import type { AuditRow, RegisteredPort } from '../core/store.ts';
 import type { Authorizer, Caller } from '../core/user.ts';
@@ -54,7 +54,7 @@ const START_WAIT_MS = 1_000;
 const MESSAGE_CHARS_MAX = 1_000;
 
 /** All ports. The capture thread's side of every session. */
-export class Rack implements MulticastPortAccess {
+export class Rack implements MulticastPortAccess, SharedLines {
   readonly #services: PortServices;
   readonly #makeOpener: RackOptions['makeOpener'];
   /** By uuid, in the order of the configuration. */
@@ -149,6 +149,11 @@ export class Rack implements MulticastPortAccess {
     this.#services.spool.publish();
   }
 
+  join(port: string, by: string, part: LinePart): SharedLine {
+    // As the configuration names it: in full.
+    return findPort(this.#named(), port, () => false).port.join(by, part);
+  }
+
   // PortAccess
 
   async attach(
@@ -191,8 +196,8 @@ export class Rack implements MulticastPortAccess {
     throw new Fault('SESSION_UNKNOWN', `no session ${to.session}`);
   }
 
-  async send(caller: Caller, port: string, bytes: Uint8Array): Promise<void> {
-    await this.#find(caller, port).send(caller, bytes);
+  async send(caller: Caller, port: string, bytes: Uint8Array, pace?: PaceTimes): Promise<void> {
+    await this.#find(caller, port).send(caller, bytes, pace ?? null);
   }
 
   async sendBreak(caller: Caller, port: string, durationMs: number): Promise<void> {
@@ -255,14 +260,16 @@ export class Rack implements MulticastPortAccess {
   /** @throws Fault PORT_UNKNOWN. */
   #find(caller: Caller, wanted: string): Port {
     const { authorizer } = this.#services;
-    const named = [...this.#ports.values()].map((port) => ({
-      port,
-      name: port.settings.name,
-      aliases: port.settings.aliases,
-    }));
-    return findPort(named, wanted, ({ port }) =>
+    return findPort(this.#named(), wanted, ({ port }) =>
       authorizer.allows(caller.user, 'view', port.identity),
     ).port;
+  }
+
+  #named(): { port: Port; name: string; aliases: readonly string[] }[] {
+    return [...this.#ports.values()].map((port) => {
+      const { name, aliases } = port.settings;
+      return { port, name, aliases };
+    });
   }
 
   async #apply(

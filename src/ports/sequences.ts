@@ -23,6 +23,8 @@ const STEPS_MAX = 1_000;
 /** Most bytes of all texts of a sequence. */
 const TEXT_BYTES_MAX = 1_048_576;
 const LABEL_CHARS_MAX = 100;
+/** A sequence keeps its times to this. */
+const LATE_MS = 5;
 
 /** Who does what the configuration says by itself. */
 const FAIRLEAD: Caller = { user: 'fairlead', remote: 'daemon', frontend: 'local' };
@@ -254,17 +256,25 @@ export class Sequences {
     }
     stopped.catch(({ code, message }: Fault) => input.drop(session, code, message));
     await Promise.race([control.settled(), stopped]); // what a session left behind is put back first
+    const schedule = new Schedule(this.#owner.timers.nowMs());
     for (const [index, step] of steps.entries()) {
       try {
         if (running.fault) throw running.fault;
-        await Promise.race([this.#do(step, session, caller, running), stopped]);
+        await Promise.race([this.#do(step, session, caller, running, schedule), stopped]);
+        schedule.did(step, this.#owner.timers.nowMs());
       } catch (error) {
         throw inStep(label, index + 1, steps.length, error);
       }
     }
   }
 
-  async #do(step: SequenceStep, session: number, by: Caller, running: Running): Promise<void> {
+  async #do(
+    step: SequenceStep,
+    session: number,
+    by: Caller,
+    running: Running,
+    schedule: Schedule,
+  ): Promise<void> {
     const { input, control, timers } = this.#owner;
     switch (step.do) {
       case 'send':
@@ -275,10 +285,32 @@ export class Sequences {
         return control.setSignals(step.signals, { session, user: by.user, isAttached: false });
       case 'wait':
         return new Promise((resolve) => {
-          const cancel = timers.after(step.durationMs, resolve);
+          const waitMs = schedule.dueMs + step.durationMs - timers.nowMs();
+          const cancel = timers.after(Math.max(0, waitMs), resolve);
           running.stopped.catch(cancel);
         });
     }
+  }
+}
+
+/**
+ * When the steps of one sequence are due: waits are counted from when the step before was due and not
+ * from when it was done, so that what signals and timers take does not add up. A board's reset needs
+ * its pulses as long as the recipe says: what came too late moves everything behind it.
+ */
+class Schedule {
+  /** The next step's moment. */
+  dueMs: number;
+
+  constructor(nowMs: number) {
+    this.dueMs = nowMs;
+  }
+
+  did(step: SequenceStep, nowMs: number): void {
+    if (step.do === 'wait') this.dueMs += step.durationMs;
+    // The device, or the driver, takes as long as it takes: what follows is counted from its end.
+    const hasOwnTime = step.do === 'send' || step.do === 'break';
+    if (hasOwnTime || nowMs - this.dueMs > LATE_MS) this.dueMs = nowMs;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Backend } from '../core/backend.ts';
-import type { SignalStates } from '../core/record.ts';
+import type { SignalStates } from '../core/line-settings.ts';
 import type { Timers } from './timers.ts';
 
 /** RFC 2217 clients that wait for CTS or DCD wait a fifth of a second longer than on a wire. */

@@ -53,6 +53,8 @@ export interface ControlHello {
   isTerminal: boolean;
   /** IANA name. */
   timeZone: string;
+  /** Progress may be drawn on standard error; `inputBytes`: length of standard input, where known. */
+  progress?: { inputBytes: number | null };
 }
 
 export const CONTROL_VERSION = 2;
@@ -251,11 +253,23 @@ function decodeHello(payload: Uint8Array): ControlHello | null {
     return null;
   }
   if (typeof value !== 'object' || value === null) return null;
-  const { version, argv, columns, rows, isTerminal, timeZone } = value as Record<string, unknown>;
+  const fields = value as Record<string, unknown>;
+  const { version, argv, columns, rows, isTerminal, timeZone } = fields;
   if (!isCount(version) || !isCount(columns) || !isCount(rows)) return null;
   if (typeof isTerminal !== 'boolean' || typeof timeZone !== 'string') return null;
   if (!Array.isArray(argv) || !argv.every((word) => typeof word === 'string')) return null;
-  return { version, argv, columns, rows, isTerminal, timeZone };
+  const hello = { version, argv, columns, rows, isTerminal, timeZone };
+  if (fields.progress === undefined) return hello;
+  const progress = decodeProgress(fields.progress);
+  return progress && { ...hello, progress };
+}
+
+function decodeProgress(value: unknown): { inputBytes: number | null } | null {
+  if (typeof value !== 'object' || value === null) return null;
+  const { inputBytes } = value as Record<string, unknown>;
+  if (inputBytes === null) return { inputBytes };
+  const isLength = Number.isSafeInteger(inputBytes) && (inputBytes as number) >= 0;
+  return isLength ? { inputBytes: inputBytes as number } : null;
 }
 
 function isCount(value: unknown): value is number {

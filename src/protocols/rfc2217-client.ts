@@ -1,5 +1,4 @@
-import type { LineSettings, Flow } from '../core/line-settings.ts';
-import type { SignalStates } from '../core/record.ts';
+import type { LineSettings, Flow, SignalStates } from '../core/line-settings.ts';
 import {
   baudOfIos,
   CONTROL,

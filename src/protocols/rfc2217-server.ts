@@ -1,5 +1,4 @@
-import type { Flow, LineSettings, LineState } from '../core/line-settings.ts';
-import type { SignalStates } from '../core/record.ts';
+import type { Flow, LineSettings, LineState, SignalStates } from '../core/line-settings.ts';
 import {
   baudOfIos,
   CONTROL,

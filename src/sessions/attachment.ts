@@ -48,7 +48,7 @@ export class Attachment {
   private constructor(owner: AttachmentOwner, mode: AttachRequest['mode']) {
     this.#owner = owner;
     this.#mode = mode;
-    this.input = new InputCredit((seq, bytes) => this.#port!.input(seq, bytes));
+    this.input = new InputCredit((seq, bytes, asIs) => this.#port!.input(seq, bytes, asIs));
   }
 
   /** Attached; nothing is written before `begin`. @throws Fault PORT_UNKNOWN, DENIED, PORT_BUSY. */

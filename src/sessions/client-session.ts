@@ -184,10 +184,10 @@ export class ClientSession implements Session, Seat, AttachmentOwner {
     this.#at.stream.hold(until);
   }
 
-  async send(bytes: Uint8Array): Promise<void> {
+  async send(bytes: Uint8Array, asIs = false): Promise<void> {
     // What is typed behind a key that attaches anew is for where it leads.
     if (this.#changing) await this.#changing.catch(() => undefined);
-    return this.#at.input.send(bytes);
+    return this.#at.input.send(bytes, asIs);
   }
 
   sent(): Promise<void> {

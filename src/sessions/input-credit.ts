@@ -7,14 +7,15 @@ const CALLS_MAX = 100;
 
 /** What waits for its turn: bytes, somebody who asked, or a call that nothing may overtake. */
 type Waiting =
-  { bytes: Uint8Array; sent: () => void } | { run: () => Promise<void>; given: () => void };
+  | { bytes: Uint8Array; asIs: boolean; sent: () => void }
+  | { run: () => Promise<void>; given: () => void };
 
 /**
  * A session's input under the port's credit: in order, never more under way than allowed, so that a
  * client whose socket is not read meanwhile may paste any amount at any baud rate.
  */
 export class InputCredit {
-  readonly #send: (seq: number, bytes: Uint8Array) => void;
+  readonly #send: (seq: number, bytes: Uint8Array, asIs: boolean) => void;
   #creditBytes = 0;
   #underWayBytes = 0;
   #lastSeq = 0;
@@ -25,7 +26,7 @@ export class InputCredit {
   #isCalling = false;
   #isClosed = false;
 
-  constructor(send: (seq: number, bytes: Uint8Array) => void) {
+  constructor(send: (seq: number, bytes: Uint8Array, asIs: boolean) => void) {
     this.#send = send;
   }
 
@@ -39,16 +40,16 @@ export class InputCredit {
     return this.#waitingBytes;
   }
 
-  /** Resolves when all of it is under way, or the session is over. */
-  send(bytes: Uint8Array): Promise<void> {
+  /** Resolves when all of it is under way, or the session is over. `asIs`: a program's, not typed. */
+  send(bytes: Uint8Array, asIs = false): Promise<void> {
     if (this.#isClosed || bytes.length === 0) return Promise.resolve();
     if (this.#isIdle && this.#fits(bytes.length)) {
-      this.#sendPiece(bytes);
+      this.#sendPiece(bytes, asIs);
       return Promise.resolve();
     }
     return new Promise((resolve) => {
       this.#waitingBytes += bytes.length;
-      this.#waiting.push({ bytes, sent: resolve });
+      this.#waiting.push({ bytes, asIs, sent: resolve });
       this.#goOn();
     });
   }
@@ -57,7 +58,7 @@ export class InputCredit {
   sent(): Promise<void> {
     if (this.#isIdle || this.#isClosed) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#waiting.push({ bytes: new Uint8Array(0), sent: resolve });
+      this.#waiting.push({ bytes: new Uint8Array(0), asIs: false, sent: resolve });
     });
   }
 
@@ -148,7 +149,7 @@ export class InputCredit {
       first.bytes = first.bytes.subarray(piece.length);
       this.#waitingBytes -= piece.length;
       if (first.bytes.length === 0) this.#waiting.shift();
-      if (piece.length > 0) this.#sendPiece(piece);
+      if (piece.length > 0) this.#sendPiece(piece, first.asIs);
       if (first.bytes.length === 0) first.sent();
     }
   }
@@ -157,8 +158,8 @@ export class InputCredit {
     return bytes <= PIECE_BYTES && this.#underWayBytes + bytes <= this.#creditBytes;
   }
 
-  #sendPiece(bytes: Uint8Array): void {
+  #sendPiece(bytes: Uint8Array, asIs: boolean): void {
     this.#underWayBytes += bytes.length;
-    this.#send(++this.#lastSeq, bytes);
+    this.#send(++this.#lastSeq, bytes, asIs);
   }
 }

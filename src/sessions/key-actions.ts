@@ -26,8 +26,8 @@ export interface Seat {
   print(bytes: Uint8Array): void;
   /** Output waits for this. */
   hold(until: Promise<unknown>): void;
-  /** Input for the device; resolves when more may be sent. */
-  send(bytes: Uint8Array): Promise<void>;
+  /** Input for the device; resolves when more may be sent. `asIs`: a program's, not typed. */
+  send(bytes: Uint8Array, asIs?: boolean): Promise<void>;
   /** Resolves when all input so far is on its way. */
   sent(): Promise<void>;
   replay(lines: number): void;
@@ -311,7 +311,7 @@ async function pipeCommand(hands: Hands, seat: Seat): Promise<void> {
 /** Until the command exits, or the person has enough of it. */
 async function pipe(host: HostTerminal, line: string, hands: Hands, seat: Seat): Promise<void> {
   let isStopped = false;
-  const piped = host.pipe(line, (bytes) => (isStopped ? undefined : seat.send(bytes)));
+  const piped = host.pipe(line, (bytes) => (isStopped ? undefined : seat.send(bytes, true)));
   const stop = (): void => {
     if (isStopped) return;
     isStopped = true;

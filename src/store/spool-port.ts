@@ -100,10 +100,10 @@ export class BlockSpoolPort implements SpoolPort, BlockOwner {
     result.memory = memory.buffer;
     result.start = start;
     result.count = count;
+    // From here on recovery goes by the length: what follows is no pattern any more.
+    if (count > 0) words[(at >> 2) + ENTRY.kindAndLength] = RECORD_KINDS.rx | (count << 8);
+    if (memory.isMapped && count >= 0 && count < lengthMax) this.#checkClean(start + count);
     if (count > 0) {
-      // From here on recovery goes by the length: what follows is no pattern any more.
-      words[(at >> 2) + ENTRY.kindAndLength] = RECORD_KINDS.rx | (count << 8);
-      if (memory.isMapped && count < lengthMax) this.#checkClean(start + count);
       this.#endAt(this.#fill + entryBytes(count));
       result.atUs = nowUs();
       this.#close(RECORD_KINDS.rx, seq, offset, result.atUs, count);

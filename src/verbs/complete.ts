@@ -76,7 +76,7 @@ async function candidates(
   if (rest.at(-2) === '--sysrq') return Object.keys(SYSRQ_NAMES);
   const given = rest.slice(0, -1).filter((word) => !word.startsWith('-'));
   const takesManyPorts = verb.args[0] === '<globs...>' || verb.args[0] === '[globs...]';
-  const isPort = verb.args[0] === '<port>' || verb.name === 'message';
+  const isPort = ['<port>', '[port]'].includes(verb.args[0] ?? '') || verb.name === 'message';
   if (takesManyPorts || (isPort && given.length === 0)) return portNames(context);
   if (verb.name === 'task' && given.length === 1) return taskNames(context, given[0]!);
   if (verb.name === 'power' && given.length === 1) return [...POWER_ACTIONS];

@@ -1,7 +1,7 @@
 import { Fault } from '../core/fault.ts';
 import { didYouMean, sameName } from '../core/names.ts';
 import type { PortDetails, TaskStatus } from '../core/port-status.ts';
-import type { SignalStates } from '../core/record.ts';
+import type { SignalStates } from '../core/line-settings.ts';
 import { POWER_ACTIONS } from '../core/settings.ts';
 import { sanitizeText } from '../protocols/sanitize.ts';
 import { confirming, YES_OPTION } from './confirm.ts';
@@ -44,6 +44,40 @@ export const taskVerb: Verb = {
     if (flag(parsed, 'json')) await io.write(`${JSON.stringify(tasks, null, 2)}\n`);
     else if (tasks.length === 0) await io.writeError(`${nameOf(details)} has no tasks\n`);
     else await io.write(formatTable(TASKS, tasks, io.isTerminal ? io.size().columns : null));
+    return 0;
+  },
+};
+
+export const resetVerb: Verb = {
+  name: 'reset',
+  summary: "resets a port's machine by its DTR and RTS, as its recipe says",
+  usage: 'PORT',
+  args: ['<port>'],
+  right: 'control',
+  where: 'anywhere',
+  needsDaemon: true,
+  options: [YES_OPTION],
+  details: [
+    'The recipe is "reset:" of the port in the configuration file: signals, waits, BREAK and text, as',
+    'in a task. The server does all of its steps, each within 5 ms of its time. It is the task "reset".',
+  ],
+  examples: [{ command: 'fairlead reset esp1', does: 'what the button on the board does' }],
+  async run(context, parsed) {
+    const { caller } = context;
+    const access = needAccess(context);
+    const port = parsed.args[0]!;
+    const details = await access.inspect(caller, port);
+    const task = details.tasks.find(({ name }) => sameName(name, RESET));
+    if (!task) {
+      throw new Fault(
+        'USAGE',
+        `${nameOf(details)} has no reset; write its recipe into the configuration file, ` +
+          'as in "reset: [dtr=off rts=on, 100ms, rts=off]"',
+      );
+    }
+    await confirming(context, parsed, `reset ${nameOf(details)}`, (isConfirmed) =>
+      access.run(caller, port, { task: task.name, isConfirmed }),
+    );
     return 0;
   },
 };
@@ -159,6 +193,9 @@ export const upVerb: Verb = {
     return 0;
   },
 };
+
+/** The task that the configuration makes of "reset:". */
+const RESET = 'reset';
 
 const TASKS: Parameters<typeof formatTable<TaskStatus>>[0] = [
   { title: 'TASK', of: (task) => task.name },

@@ -1,7 +1,9 @@
 import { attachVerb } from './attach.ts';
 import { completeVerbOf, completionVerb } from './complete.ts';
-import { downVerb, powerVerb, signalsVerb, taskVerb, upVerb } from './control.ts';
+import { downVerb, powerVerb, resetVerb, signalsVerb, taskVerb, upVerb } from './control.ts';
 import { checkVerb, demoVerb, reloadVerb, serveVerb, verifyVerb } from './daemon.ts';
+import { discoverVerb } from './discover.ts';
+import { doctorVerb } from './doctor.ts';
 import { lineVerb } from './line.ts';
 import { logVerb } from './log.ts';
 import { menuVerbOf } from './menu.ts';
@@ -25,6 +27,7 @@ export const VERBS: readonly Verb[] = [
   replayVerb,
   sendVerb,
   taskVerb,
+  resetVerb,
   powerVerb,
   lineVerb,
   signalsVerb,
@@ -35,6 +38,8 @@ export const VERBS: readonly Verb[] = [
   kickVerb,
   messageVerb,
   checkVerb,
+  discoverVerb,
+  doctorVerb,
   reloadVerb,
   userVerb,
   verifyVerb,

@@ -64,6 +64,8 @@ function statusOfLogged({ name, uuid, epochs }: LogPort): PortStatus {
     writer: null,
     viewers: 0,
     incidents: 0,
+    errors: { breaks: 0, parity: 0, framing: 0, overrun: 0 },
+    looksLike: null,
   };
 }
 
@@ -71,7 +73,7 @@ function columnsAt(nowUs: number): Column<PortStatus>[] {
   return [
     { title: 'PORT', of: (port) => port.name },
     { title: 'N', of: (port) => port.n, right: true, spare: 3 },
-    { title: 'STATE', of: (port) => port.state },
+    { title: 'STATE', of: (port) => stateOf(port) },
     { title: 'LAST', of: (port) => formatAge(port.lastByteAtUs, nowUs), right: true },
     { title: 'LINE', of: (port) => lineOf(port), spare: 4 },
     { title: 'WRITER', of: (port) => port.writer, spare: 1 },
@@ -79,8 +81,22 @@ function columnsAt(nowUs: number): Column<PortStatus>[] {
     { title: 'INCIDENTS', of: (port) => port.incidents || null, right: true, spare: 2 },
     { title: 'GROUP', of: (port) => port.group, spare: 6 },
     { title: 'BACKEND', of: (port) => `${port.backend} ${port.target}`.trim(), spare: 7 },
+    { title: 'ERRORS', of: (port) => errorsOf(port.errors), spare: 1 },
     { title: 'WHY', of: (port) => port.why },
   ];
+}
+
+function stateOf({ state, looksLike }: PortStatus): string {
+  return looksLike === null ? state : `${state}, looks like ${looksLike}`;
+}
+
+/** `3 BREAK, 12 framing`; null: none. */
+function errorsOf({ breaks, framing, parity, overrun }: PortStatus['errors']): string | null {
+  const counts = { BREAK: breaks, framing, parity, overrun };
+  const words = Object.entries(counts).flatMap(([name, count]) =>
+    count === 0 ? [] : [`${count} ${name}`],
+  );
+  return words.length === 0 ? null : words.join(', ');
 }
 
 function lineOf(port: PortStatus): string | null {

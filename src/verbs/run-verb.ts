@@ -253,6 +253,10 @@ class GuardedIo implements VerbIo {
     this.#io.onSignal?.(listener);
   }
 
+  get progress(): VerbIo['progress'] {
+    return this.#io.progress;
+  }
+
   get host(): HostTerminal | undefined {
     return this.#io.host;
   }

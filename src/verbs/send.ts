@@ -1,8 +1,10 @@
 import type { PortAccess } from '../core/attach.ts';
 import { exitCodeOf, Fault } from '../core/fault.ts';
 import type { VerbIo } from '../core/frontend.ts';
+import type { PaceTimes } from '../core/settings.ts';
 import { sanitizeText } from '../protocols/sanitize.ts';
 import { confirm, YES_OPTION } from './confirm.ts';
+import { InputProgress } from './input-progress.ts';
 import { isPortList, PORT_LIST, portsMatching } from './port-list.ts';
 import { SYSRQ_NAMES, sysrqKey } from './sysrq.ts';
 import type { SysrqKey } from './sysrq.ts';
@@ -21,6 +23,7 @@ export const sendVerb: Verb = {
   options: [
     { flags: '--enter', does: 'add a carriage return' },
     { flags: '--file <file>', does: 'send what is in a file (local shell only)' },
+    { flags: '--pace <ms>', does: 'wait after each byte and line, as in 5 or 5,200' },
     { flags: '--break', does: 'send a BREAK (right: break)' },
     { flags: '--duration <ms>', does: 'how long the BREAK is; 300 if not given' },
     { flags: '--sysrq <key>', does: "a BREAK, then this key of Linux's SysRq: its letter or name" },
@@ -30,6 +33,9 @@ export const sendVerb: Verb = {
     'Nothing is added by itself. In TEXT, \\r \\n \\t \\e \\\\ and \\xNN are one byte each. "-" takes the',
     'input as it is. Options come before TEXT: what follows its first word belongs to it, dashes too.',
     `PORT: ${PORT_LIST}.`,
+    'A terminal is shown how far --file is. --pace stands for "pace:" of the port; its other half, what',
+    'a line end becomes, holds for all that is sent. For a program that must be whole in the end, use',
+    '"^Ec|" of "attach" with "sx" or "sz" (package lrzsz), where the other end has their receiver.',
     'Several ports are listed and asked for first; in a pipe that takes --yes. One that fails does not',
     'stop the others.',
     'SysRq keys are asked for too when they end something (b c e i o). Their names:',
@@ -39,6 +45,7 @@ export const sendVerb: Verb = {
     { command: 'fairlead send --enter db1 uname -a', does: 'types a line' },
     { command: "fairlead send sw1 '\\x1a'", does: 'types CTRL-Z' },
     { command: "fairlead send 'db*,web1' --enter uptime", does: 'types it at several' },
+    { command: 'fairlead send sw1 --pace 5,200 --file boot.cfg', does: 'types a file, slowly' },
     { command: 'fairlead send db1 --break', does: 'a BREAK' },
     { command: 'fairlead send db1 --sysrq show-blocked', does: 'who waits for a disk' },
     { command: 'ssh console send db1 - < setup.txt', does: 'types a file from where you are' },
@@ -47,6 +54,7 @@ export const sendVerb: Verb = {
     const access = needAccess(context);
     const { caller } = context;
     const input = whatToSend(context, parsed);
+    const pace = paceOf(parsed);
     const name = parsed.args[0]!;
     const ports = isPortList(name)
       ? portsMatching(await access.ports(caller), [name]).map((port) => port.name)
@@ -60,9 +68,11 @@ export const sendVerb: Verb = {
       case 'sysrq':
         return new Receivers(context, ports).each((port) => sendSysrq(context, port, input.key));
       case 'text':
-        return new Receivers(context, ports).each((port) => access.send(caller, port, input.bytes));
+        return new Receivers(context, ports).each((port) =>
+          access.send(caller, port, input.bytes, pace),
+        );
       case 'stream':
-        return sendStream(context, ports, input.after);
+        return sendStream(context, ports, input.after, pace);
     }
   },
 };
@@ -110,6 +120,15 @@ function whatToSend(context: VerbContext, parsed: ParsedVerb): Sent {
   return { kind: 'text', bytes };
 }
 
+/** `5`, `5,200`. @throws Fault USAGE. */
+function paceOf(parsed: ParsedVerb): PaceTimes | undefined {
+  const given = text(parsed, 'pace');
+  if (given === undefined) return undefined;
+  const match = /^(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?$/.exec(given);
+  if (match) return { byteMs: Number(match[1]), lineMs: Number(match[2] ?? 0) };
+  throw new Fault('USAGE', `--pace takes milliseconds, as in 5 or 5,200, not "${given}"`);
+}
+
 /** Lists who gets it and asks, where it is more than one port or does harm. @throws Fault CONFIRM. */
 async function agree(
   context: VerbContext,
@@ -150,6 +169,9 @@ const BREAK_MS = 300;
 /** From the end of the BREAK to the key: both must have passed the driver as two things. */
 const SYSRQ_WAIT_MS = 100;
 const SEND_BYTES = 4096;
+const SEND_BYTES_MIN = 64;
+/** A piece that takes longer is followed by a smaller one. */
+const PIECE_MS = 2_000;
 const ESCAPED: Readonly<Record<string, string>> = {
   r: '\r',
   n: '\n',
@@ -218,20 +240,40 @@ async function sendStream(
   context: VerbContext,
   ports: readonly string[],
   after: Uint8Array,
+  pace: PaceTimes | undefined,
 ): Promise<number> {
   const access: PortAccess = needAccess(context);
+  const { io, caller } = context;
   const receivers = new Receivers(context, ports);
   const send = (bytes: Uint8Array) =>
-    receivers.each((port) => access.send(context.caller, port, bytes));
+    receivers.each((port) => access.send(caller, port, bytes, pace));
+  const progress = new InputProgress(io, ports.length === 1 ? ports[0]! : `${ports.length} ports`);
+  let pieceBytes = io.progress ? SEND_BYTES_MIN : SEND_BYTES;
   let exitCode = 0;
-  await eachInput(context.io, async (bytes) => {
-    for (let at = 0; at < bytes.length && !receivers.isEmpty; at += SEND_BYTES) {
-      exitCode = await send(bytes.subarray(at, at + SEND_BYTES));
-    }
-    return !receivers.isEmpty;
-  });
-  if (after.length > 0 && !receivers.isEmpty) exitCode = await send(after);
+  try {
+    await eachInput(io, async (bytes) => {
+      for (let at = 0; at < bytes.length && !receivers.isEmpty;) {
+        const piece = bytes.subarray(at, at + pieceBytes);
+        const beganMs = performance.now();
+        exitCode = await send(piece);
+        pieceBytes = nextPieceBytes(pieceBytes, performance.now() - beganMs);
+        at += piece.length;
+        await progress.add(piece.length);
+      }
+      return !receivers.isEmpty;
+    });
+    if (after.length > 0 && !receivers.isEmpty) exitCode = await send(after);
+  } finally {
+    await progress.end().catch(() => undefined); // whoever read it has gone
+  }
   return exitCode;
+}
+
+/** Each piece is a line in the audit and two records: as many as are needed to see how it goes on. */
+function nextPieceBytes(pieceBytes: number, tookMs: number): number {
+  if (tookMs > PIECE_MS) return Math.max(SEND_BYTES_MIN, Math.floor(pieceBytes / 2));
+  if (tookMs < PIECE_MS / 4) return Math.min(SEND_BYTES, pieceBytes * 2);
+  return pieceBytes;
 }
 
 /**

@@ -1,7 +1,9 @@
 import type { PortAccess } from '../core/attach.ts';
 import type { Clock, Journal } from '../core/clock.ts';
+import type { DiscoveredLine, Finding, LoopbackResult } from '../core/diagnosis.ts';
 import { Fault } from '../core/fault.ts';
 import type { DaemonControl, UserPreferences, VerbIo } from '../core/frontend.ts';
+import type { LineSettings } from '../core/line-settings.ts';
 import type { LogReader } from '../core/log-reader.ts';
 import type { Caller, Right } from '../core/user.ts';
 
@@ -94,6 +96,40 @@ export interface LocalActions {
   /** Sends SIGHUP to the daemon of this data directory. @throws Fault DAEMON_UNREACHABLE. */
   signalReload(options: GlobalOptions): Promise<void>;
   users: UserActions;
+  lines: LineActions;
+}
+
+/** The serial lines of this machine, asked of its kernel; a daemon that runs is asked too. */
+export interface LineActions {
+  /** `report`: what the user should know meanwhile. Ends early when the signal aborts. */
+  discover(
+    options: DiscoverOptions,
+    signal: AbortSignal,
+    report: (text: string) => Promise<void>,
+  ): Promise<DiscoveredLine[]>;
+  /**
+   * `about`: a port, a path or a tty's name; null: all ports, and without any all lines there are.
+   * @throws Fault PORT_UNKNOWN.
+   */
+  doctor(about: string | null): Promise<Finding[]>;
+  /**
+   * Takes the line from a running daemon for the time of the test, as `down` and `up` do.
+   * @throws Fault CONFIRM until confirmed; PORT_UNKNOWN; PORT_OPEN_FAILED.
+   */
+  loopback(options: LoopbackOptions): Promise<LoopbackResult>;
+}
+
+export interface DiscoverOptions {
+  /** null: nothing is opened. */
+  listenMs: number | null;
+  /** null: as configured, else 115200 8N1. */
+  line: LineSettings | null;
+}
+
+export interface LoopbackOptions {
+  about: string;
+  line: LineSettings | null;
+  isConfirmed: boolean;
 }
 
 export interface ServeOptions extends GlobalOptions {

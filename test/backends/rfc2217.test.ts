@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
-import { createOpener } from '../../src/backends/index.ts';
-import type { Backend, BackendSink } from '../../src/core/backend.ts';
-import type { PortSettings } from '../../src/core/settings.ts';
+import type { Backend } from '../../src/core/backend.ts';
+import type { ClientTlsSettings, PortSettings } from '../../src/core/settings.ts';
 import { LINE_STATE, MODEM_STATE, type ComPortCommand } from '../../src/protocols/rfc2217.ts';
 import { encodeNegotiation } from '../../src/protocols/telnet.ts';
 import { TELNET_OPTIONS } from '../../src/protocols/telnet-options.ts';
 import { describeBackendContract } from '../contracts/backend.ts';
-import { backendServices, noise, portSettings, RecordingSink } from '../support/backend.ts';
+import {
+  backendServices,
+  noise,
+  portSettings,
+  RecordingSink,
+  createOpener,
+} from '../support/backend.ts';
 import { until } from '../support/pty.ts';
 import {
   ALL_OPTIONS,
@@ -15,27 +20,22 @@ import {
   TelnetDevice,
   type TelnetDeviceOptions,
 } from '../support/telnet-device.ts';
+import { makeTlsDevice } from '../support/tls-device.ts';
 import { FakeJournal } from '../frontends/fakes.ts';
 import { TelnetDoor } from '../frontends/telnet-door.ts';
 
 const { comPort } = TELNET_OPTIONS;
 const PLAIN = ALL_OPTIONS.filter((option) => option !== comPort);
 
-class EventSink extends RecordingSink {
-  readonly events: Parameters<BackendSink['event']>[0][] = [];
-  override event(event?: Parameters<BackendSink['event']>[0]): void {
-    this.events.push(event!);
-  }
-}
-
 function openerFor(
   device: TelnetDevice,
   changes: Partial<PortSettings> = {},
   signals: { dtr?: boolean; rts?: boolean } = {},
   journal = new FakeJournal(),
+  tls: ClientTlsSettings | null = null,
 ): ReturnType<typeof createOpener> {
   const { tcpPort } = device;
-  const backend = { kind: 'rfc2217', host: '127.0.0.1', tcpPort, signals } as const;
+  const backend = { kind: 'rfc2217', host: '127.0.0.1', tcpPort, tls, signals } as const;
   return createOpener(portSettings(backend, changes), { ...backendServices(null), journal });
 }
 
@@ -43,6 +43,14 @@ describeBackendContract('rfc2217', { unsupported: [] }, async () => {
   const device = await new TelnetDevice().start();
   const { send, receive, leave, dispose } = device;
   return { opener: openerFor(device), send, receive, leave, dispose };
+});
+
+describeBackendContract('rfc2217 by TLS', { unsupported: [] }, async () => {
+  const { secure, tls } = makeTlsDevice();
+  const device = await new TelnetDevice({ secure }).start();
+  const { send, receive, leave, dispose } = device;
+  const opener = openerFor(device, {}, {}, new FakeJournal(), tls);
+  return { opener, send, receive, leave, dispose };
 });
 
 describeBackendContract(
@@ -58,7 +66,7 @@ describeBackendContract(
 describe('a line behind an RFC 2217 server', () => {
   let device: TelnetDevice;
   let backend: Backend | null = null;
-  let sink: EventSink;
+  let sink: RecordingSink;
   let journal: FakeJournal;
 
   async function open(
@@ -67,7 +75,7 @@ describe('a line behind an RFC 2217 server', () => {
     signals: { dtr?: boolean; rts?: boolean } = {},
   ): Promise<Backend> {
     device = await new TelnetDevice(options).start();
-    sink = new EventSink();
+    sink = new RecordingSink();
     journal = new FakeJournal();
     backend = await openerFor(device, changes, signals, journal).open(sink);
     return backend;
@@ -253,7 +261,7 @@ describe('a line behind an RFC 2217 server', () => {
   it('fails to open when the server leaves meanwhile', async () => {
     device = await new TelnetDevice({ isSilent: true }).start();
     device.server.once('connection', (socket) => socket.once('data', () => socket.end()));
-    sink = new EventSink();
+    sink = new RecordingSink();
     await assert.rejects(openerFor(device).open(sink), { code: 'PORT_OPEN_FAILED' });
     assert.deepEqual(sink.faults, []);
   });
@@ -300,11 +308,11 @@ describe('a line behind an RFC 2217 server', () => {
 describe("a line behind another Fairlead's telnet door", () => {
   it('is set, driven, told of events, and passes every byte', async () => {
     const door = await TelnetDoor.open();
-    const sink = new EventSink();
+    const sink = new RecordingSink();
     const journal = new FakeJournal();
     const tcpPort = door.frontend.tcpPortOf('echo')!;
     const settings = portSettings(
-      { kind: 'rfc2217', host: '127.0.0.1', tcpPort, signals: { rts: false } },
+      { kind: 'rfc2217', host: '127.0.0.1', tcpPort, tls: null, signals: { rts: false } },
       { line: { baud: 19_200, dataBits: 7, parity: 'even', stopBits: 2 }, flow: 'rtscts' },
     );
     const line = await createOpener(settings, { ...backendServices(null), journal }).open(sink);

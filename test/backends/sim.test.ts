@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createOpener } from '../../src/backends/index.ts';
 import { runScript, seededRandom } from '../../src/backends/sim/machine.ts';
 import type { Machine } from '../../src/backends/sim/machine.ts';
 import { linuxServer } from '../../src/backends/sim/machines/linux.ts';
@@ -9,7 +8,7 @@ import { uBootBoard } from '../../src/backends/sim/machines/u-boot.ts';
 import { xenHost } from '../../src/backends/sim/machines/xen.ts';
 import { powerOn, SIM_MACHINES } from '../../src/backends/sim/sim.ts';
 import { describeBackendContract, hasCode } from '../contracts/backend.ts';
-import { backendServices, portSettings, RecordingSink } from '../support/backend.ts';
+import { backendServices, portSettings, RecordingSink, createOpener } from '../support/backend.ts';
 import { until } from '../support/pty.ts';
 
 /** A machine that is a mere wire to the test. */

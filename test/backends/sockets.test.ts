@@ -6,13 +6,14 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { createOpener } from '../../src/backends/index.ts';
+import { Sweep } from '../../src/backends/index.ts';
 import { openSocket } from '../../src/backends/socket.ts';
 import type { BackendSettings } from '../../src/core/settings.ts';
 import { describeBackendContract, hasCode } from '../contracts/backend.ts';
-import { backendServices, portSettings, RecordingSink } from '../support/backend.ts';
+import { backendServices, portSettings, RecordingSink, createOpener } from '../support/backend.ts';
 import { until } from '../support/pty.ts';
 import { makeSocketDevice } from '../support/socket-device.ts';
+import { makeTlsDevice } from '../support/tls-device.ts';
 
 const ALL = ['line', 'signals', 'break'] as const;
 let directory: string;
@@ -27,8 +28,29 @@ const openerOf = (backend: BackendSettings): ReturnType<typeof createOpener> =>
 describeBackendContract('tcp', { unsupported: ALL }, async () => {
   const device = await makeSocketDevice({ host: '127.0.0.1', port: 0 });
   const tcpPort = (device.server.address() as AddressInfo).port;
-  const opener = openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort });
+  const opener = openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort, tls: null });
   return { ...device, opener, leave: device.close };
+});
+
+describeBackendContract('tcp by TLS', { unsupported: ALL }, async () => {
+  const { secure, tls } = makeTlsDevice();
+  const device = await makeSocketDevice({ host: '127.0.0.1', port: 0 }, secure);
+  const tcpPort = (device.server.address() as AddressInfo).port;
+  const opener = openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort, tls });
+  return {
+    ...device,
+    opener: {
+      ...opener,
+      // With TLS 1.3 the client is through with the handshake before the server is.
+      async open(sink) {
+        const arrived = once(device.server, 'secureConnection');
+        const backend = await opener.open(sink);
+        await arrived;
+        return backend;
+      },
+    },
+    leave: device.close,
+  };
 });
 
 let sockets = 0;
@@ -55,11 +77,11 @@ describe('a network line', () => {
     const tcpPort = (device.server.address() as AddressInfo).port;
     await device.dispose();
     assert.equal(
-      await openFailure({ kind: 'tcp', host: '127.0.0.1', tcpPort }),
+      await openFailure({ kind: 'tcp', host: '127.0.0.1', tcpPort, tls: null }),
       `tcp 127.0.0.1:${tcpPort}: connection refused; nothing listens there; is the server running, and is the TCP port right?`,
     );
     assert.match(
-      await openFailure({ kind: 'tcp', host: 'no-such-host.invalid', tcpPort }),
+      await openFailure({ kind: 'tcp', host: 'no-such-host.invalid', tcpPort, tls: null }),
       /^tcp no-such-host\.invalid:\d+: the name (does not resolve|server does not answer); /,
     );
   });
@@ -80,6 +102,8 @@ describe('a network line', () => {
     const opening = openSocket(
       {
         connect: () => new net.Socket(), // never connects, as to a host that drops everything
+        readyAt: 'connect',
+        sweep: new Sweep(),
         description: 'tcp 192.0.2.1:5001',
         connectTimeoutMs: 20,
         explain: (error) => `${error.code}`,
@@ -99,7 +123,9 @@ describe('a network line', () => {
     const tcpPort = (device.server.address() as AddressInfo).port;
     const connected = once(device.server, 'connection') as Promise<[net.Socket]>;
     const sink = new RecordingSink();
-    const backend = await openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort }).open(sink);
+    const backend = await openerOf({ kind: 'tcp', host: '127.0.0.1', tcpPort, tls: null }).open(
+      sink,
+    );
     const [accepted] = await connected;
     accepted.resetAndDestroy();
     await until(() => sink.faults.length > 0, 'the reset');

@@ -1,18 +1,27 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
-import { createOpener } from '../../src/backends/index.ts';
 import type { Backend } from '../../src/core/backend.ts';
+import type { ClientTlsSettings } from '../../src/core/settings.ts';
 import { encodeNegotiation } from '../../src/protocols/telnet.ts';
 import { TELNET_OPTIONS } from '../../src/protocols/telnet-options.ts';
 import { describeBackendContract } from '../contracts/backend.ts';
-import { backendServices, portSettings, RecordingSink } from '../support/backend.ts';
+import { backendServices, portSettings, RecordingSink, createOpener } from '../support/backend.ts';
 import { until } from '../support/pty.ts';
+import { makeTlsDevice } from '../support/tls-device.ts';
 import { TelnetDevice, type TelnetDeviceOptions } from '../support/telnet-device.ts';
 
 const IAC = 255;
 
-function openerFor(device: TelnetDevice): ReturnType<typeof createOpener> {
-  const backend = { kind: 'telnet', host: '127.0.0.1', tcpPort: device.tcpPort } as const;
+function openerFor(
+  device: TelnetDevice,
+  tls: ClientTlsSettings | null = null,
+): ReturnType<typeof createOpener> {
+  const backend = {
+    kind: 'telnet',
+    host: '127.0.0.1',
+    tcpPort: device.tcpPort,
+    tls,
+  } as const;
   return createOpener(portSettings(backend), backendServices(null));
 }
 
@@ -20,6 +29,13 @@ describeBackendContract('telnet', { unsupported: ['line', 'signals'] }, async ()
   const device = await new TelnetDevice().start();
   const { send, receive, leave, dispose } = device;
   return { opener: openerFor(device), send, receive, leave, dispose };
+});
+
+describeBackendContract('telnet by TLS', { unsupported: ['line', 'signals'] }, async () => {
+  const { secure, tls } = makeTlsDevice();
+  const device = await new TelnetDevice({ secure }).start();
+  const { send, receive, leave, dispose } = device;
+  return { opener: openerFor(device, tls), send, receive, leave, dispose };
 });
 
 describe('a telnet line', () => {

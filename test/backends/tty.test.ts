@@ -6,28 +6,31 @@ import path from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Backend } from '../../src/core/backend.ts';
 import type { Libc } from '../../src/core/libc.ts';
-import { createOpener } from '../../src/backends/index.ts';
 import { describeDenied } from '../../src/backends/tty/explain.ts';
 import { describeBackendContract, hasCode } from '../contracts/backend.ts';
 import type { BackendFixture } from '../contracts/backend.ts';
-import { backendServices, portSettings, RecordingSink } from '../support/backend.ts';
+import {
+  backendServices,
+  createOpener,
+  device as deviceAt,
+  portSettings,
+  RecordingSink,
+} from '../support/backend.ts';
 import { makePtyDevice, requireLibc, until } from '../support/pty.ts';
 
 const ALL = ['line', 'signals', 'break'] as const;
 
 async function makeFixture(kind: 'device' | 'pty', hasLibc: boolean): Promise<BackendFixture> {
   const libc = await requireLibc();
-  const device = makePtyDevice(libc);
+  const pty = makePtyDevice(libc);
   const backend =
-    kind === 'device'
-      ? ({ kind, path: device.path, signals: {} } as const)
-      : ({ kind, path: device.path } as const);
+    kind === 'device' ? deviceAt(pty.path) : ({ kind, path: pty.path, command: null } as const);
   return {
     opener: createOpener(portSettings(backend), backendServices(hasLibc ? libc : null)),
-    send: device.send,
-    receive: device.receive,
-    leave: device.close,
-    dispose: device.close,
+    send: pty.send,
+    receive: pty.receive,
+    leave: pty.close,
+    dispose: pty.close,
   };
 }
 
@@ -48,7 +51,7 @@ describe('opening a tty', () => {
   after(() => rmSync(directory, { recursive: true, force: true }));
 
   function open(devicePath: string): Promise<Backend> {
-    const settings = portSettings({ kind: 'device', path: devicePath, signals: {} });
+    const settings = portSettings(deviceAt(devicePath));
     return createOpener(settings, backendServices(libc)).open(new RecordingSink());
   }
 
@@ -78,7 +81,7 @@ describe('opening a tty', () => {
     for (const withLibc of [libc, null]) {
       const device = makePtyDevice(libc);
       const services = backendServices(withLibc);
-      const settings = portSettings({ kind: 'device', path: device.path, signals: {} });
+      const settings = portSettings(deviceAt(device.path));
       const first = await createOpener(settings, services).open(new RecordingSink());
       const second = createOpener(settings, services);
       for (let attempt = 0; attempt < 2; attempt++) {
@@ -114,7 +117,7 @@ describe('opening a tty', () => {
     const device = makePtyDevice(libc);
     await device.send(Buffer.from('printed before anybody looked\r\n'));
     const sink = new RecordingSink();
-    const settings = portSettings({ kind: 'pty', path: device.path });
+    const settings = portSettings({ kind: 'pty', path: device.path, command: null });
     const backend = await createOpener(settings, backendServices(libc)).open(sink);
     await until(() => sink.receivedBytes >= 31, 'the earlier bytes');
     assert.equal(sink.text, 'printed before anybody looked\r\n');
@@ -160,7 +163,7 @@ describe('opening a tty', () => {
       const links = path.join(directory, 'serial', 'by-id');
       const device = makePtyDevice(libc);
       const link = path.join(links, 'usb-Lab');
-      const settings = portSettings({ kind: 'device', path: link, signals: {} });
+      const settings = portSettings(deviceAt(link));
       let returns = 0;
       const stop = createOpener(settings, backendServices(libc)).watchReturn!(() => {
         returns++;

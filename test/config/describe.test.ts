@@ -12,6 +12,7 @@ interface Node {
   description?: string;
   properties?: Record<string, Node>;
   additionalProperties?: Node | boolean;
+  items?: Node;
   anyOf?: Node[];
   definitions?: Record<string, Node>;
 }
@@ -25,6 +26,7 @@ function* keysIn(node: Node, path: string): Generator<[string, Node]> {
   if (typeof node.additionalProperties === 'object') {
     yield* keysIn(node.additionalProperties, `${path}NAME.`);
   }
+  if (node.items) yield* keysIn(node.items, path);
   for (const branch of node.anyOf ?? []) yield* keysIn(branch, path);
   for (const [name, shared] of Object.entries(node.definitions ?? {})) {
     yield* keysIn(shared, `${name}.`);
@@ -43,8 +45,17 @@ describe('what is generated from the schemas', () => {
   it('describes every key, and names it on the page', () => {
     const page = configPage();
     const keys = [...keysIn(configJsonSchema(), '')];
-    assert.ok(keys.length > 120, String(keys.length));
-    for (const shared of ['steps', 'tasks', 'breaks', 'tls', 'idle', 'onOpen', 'onDetach']) {
+    assert.ok(keys.length > 200, String(keys.length));
+    for (const shared of [
+      'steps',
+      'tasks',
+      'breaks',
+      'tls',
+      'idle',
+      'onOpen',
+      'onDetach',
+      'pace',
+    ]) {
       assert.ok(page.includes(`## In \`${shared}\``), shared);
     }
     for (const [path, node] of keys) {

@@ -24,6 +24,7 @@ ports:
       changed: [],
       unchanged: ['old', 'gone', 'line', 'same'],
       renamed: [],
+      autoPortsChanged: false,
       listenChanged: false,
       usersChanged: false,
       markChanged: false,
@@ -46,8 +47,24 @@ ports:
     }
   });
 
+  it('finds what is a part of a changed line, and what is made for UDP sources, changed', () => {
+    const split = (line: number, of: string): string =>
+      `ports: { ${of}: { tcp: "h:1", line: ${line} }, b: { split: { of: ${of}, half: low } } }\n`;
+    const base = settingsOf(split(300, 'a'));
+    assert.deepEqual(diffSettings(base, settingsOf(split(300, 'a'))).changed, []);
+    assert.deepEqual(diffSettings(base, settingsOf(split(600, 'a'))).changed, ['a', 'b']);
+    assert.deepEqual(diffSettings(base, settingsOf(split(300, 'c'))).changed, ['b']);
+
+    const auto = (max: number): string =>
+      `autoPorts: [{ udp: "10.0.0.1:6666", from: 10.0.0.0/8, max: ${max} }]\n`;
+    const one = settingsOf(auto(1));
+    assert.equal(diffSettings(one, settingsOf(auto(1))).autoPortsChanged, false);
+    assert.equal(diffSettings(one, settingsOf(auto(2))).autoPortsChanged, true);
+    assert.equal(diffSettings(one, settingsOf('')).autoPortsChanged, true);
+  });
+
   it('finds a port changed by what all ports share', () => {
-    const ports = 'ports: { a: { tcp: "h:1" }, b: { tcp: "h:1", tasks: { t: none } } }\n';
+    const ports = 'ports: { a: { tcp: "h:1" }, b: { tcp: "h:2", tasks: { t: none } } }\n';
     const shared = settingsOf(`tasks: { t: [{ send: x }] }\n${ports}`);
     const other = settingsOf(`tasks: { t: [{ send: y }] }\n${ports}`);
     assert.deepEqual(diffSettings(shared, other).changed, ['a']);
@@ -74,6 +91,7 @@ ports:
       changed: ['SAME', 'line'],
       unchanged: [],
       renamed: [{ from: 'old', to: 'new' }],
+      autoPortsChanged: false,
       listenChanged: true,
       usersChanged: true,
       markChanged: true,

@@ -8,6 +8,7 @@ import { dataDirectoryIn, loadConfig } from '../../src/config/load.ts';
 import { Fault } from '../../src/core/fault.ts';
 import { parseAuthorizedKey } from '../../src/auth/ssh-keys.ts';
 import { parseTotpSecret } from '../../src/auth/totp.ts';
+import { NO_PACE } from '../../src/core/settings.ts';
 import { DEFAULT_ESCAPE } from '../../src/core/user.ts';
 import { ECDSA_KEY, ED25519_KEY, RSA_KEY } from '../auth/public-keys.ts';
 import { settingsOf } from './support.ts';
@@ -35,6 +36,7 @@ describe('loadConfig', () => {
       users: [],
       roles: {},
       ports: [],
+      autoPorts: [],
       banner: null,
       certificates: { authorities: [], revokedFile: null },
       markMs: null,
@@ -49,7 +51,18 @@ describe('loadConfig', () => {
     assert.deepEqual(settings.files, [path]);
     assert.deepEqual(
       settings.ports.map((port) => `${port.n} ${port.name} ${port.backend.kind} ${port.line.baud}`),
-      ['1 db1 device 115200', '2 sw1 tcp 9600', '3 vm3 unix 115200', '4 vm4 exec 115200'],
+      [
+        '1 db1 device 115200',
+        '2 sw1 tcp 9600',
+        '3 vm3 unix 115200',
+        '4 vm4 exec 115200',
+        '5 esp1 device 115200',
+        '6 sw2 rfc2217 9600',
+        '7 xen1 device 115200',
+        '8 xen1-console split 115200',
+        '9 xen1-debug split 115200',
+        '10 vm5 udp 115200',
+      ],
     );
     assert.equal(settings.markMs, 3_600_000);
   });
@@ -57,7 +70,7 @@ describe('loadConfig', () => {
   it('loads the example with everything that is commented out in it', () => {
     const text = readFileSync(join(packageRoot(), 'config/fairlead.example.yaml'), 'utf8');
     const keys =
-      'banner|raw|keysFile|passwordFile|totpFile|principals|escape|lab|certificates|power|expose|idle';
+      'banner|raw|keysFile|passwordFile|totpFile|principals|escape|lab|certificates|power|expose|idle|autoPorts';
     const commented = new RegExp(`^( *)# ((?:${keys}): .*)$`, 'gm');
     assert.equal(text.match(commented)?.length, keys.split('|').length);
     const settings = settingsOf({
@@ -81,6 +94,7 @@ describe('loadConfig', () => {
     assert.deepEqual(db1?.power?.off, ['pdu', 'off', '7']);
     assert.equal(db1?.expose?.mode, 0o660);
     assert.equal(vm3?.idle?.afterMs, 600_000);
+    assert.equal(settings.autoPorts[0]?.port.group, 'lab');
     assert.deepEqual(
       db1?.tasks.map(({ name, breakKey, confirm }) => [name, breakKey, confirm]),
       [
@@ -100,27 +114,295 @@ ports:
   b: { tcp: "[2001:db8::1]:5001" }
   c: { unix: /run/c.sock }
   d: { exec: [virsh, console, vm1] }
-  e: { pty: /dev/pts/1 }
-  f: { sim: linux }
-  g: { sim: { machine: router, seed: 7, speed: 2.5 } }
+  e: { exec: { command: [virsh, console, vm1], on: pipe } }
+  f: { exec: { command: [run] } }
+  g: { pty: /dev/pts/1 }
+  h: { pty: { command: [virsh, ttyconsole, vm1] } }
+  i: { match: { vendor: "0403", product: "0xABCD", serial: FT1, interface: 1, usbPath: 1-1.2 } }
+  j: { sim: linux }
+  k: { sim: { machine: router, seed: 7, speed: 2.5 } }
 `);
+    const command = ['virsh', 'console', 'vm1'];
     assert.deepEqual(
       ports.map((port) => port.backend),
       [
-        { kind: 'device', path: '/etc/fairlead/pty', signals: { dtr: true, rts: false } },
-        { kind: 'tcp', host: '2001:db8::1', tcpPort: 5001 },
+        {
+          kind: 'device',
+          path: '/etc/fairlead/pty',
+          match: null,
+          signals: { dtr: true, rts: false },
+          rs485: null,
+        },
+        { kind: 'tcp', host: '2001:db8::1', tcpPort: 5001, tls: null },
         { kind: 'unix', path: '/run/c.sock' },
-        { kind: 'exec', command: ['virsh', 'console', 'vm1'] },
-        { kind: 'pty', path: '/dev/pts/1' },
+        { kind: 'exec', command, on: 'pty' },
+        { kind: 'exec', command, on: 'pipe' },
+        { kind: 'exec', command: ['run'], on: 'pty' },
+        { kind: 'pty', path: '/dev/pts/1', command: null },
+        { kind: 'pty', path: null, command: ['virsh', 'ttyconsole', 'vm1'] },
+        {
+          kind: 'device',
+          path: null,
+          match: {
+            vendor: '0403',
+            product: 'abcd',
+            serial: 'FT1',
+            interface: 1,
+            usbPath: '1-1.2',
+          },
+          signals: {},
+          rs485: null,
+        },
         { kind: 'sim', machine: 'linux', seed: 1, speed: 1 },
         { kind: 'sim', machine: 'router', seed: 7, speed: 2.5 },
       ],
     );
   });
 
+  it('reads TLS towards servers, with paths of the file it stands in', () => {
+    const { ports } = settingsOf({
+      'fairlead.yaml': `
+include: [d/more.yaml]
+ports:
+  a: { tcp: "h:1", tls: true }
+  b: { telnet: "h:2", tls: false }
+  c: { rfc2217: "h:3", tls: { serverName: console.example }, signals: { dtr: off } }
+`,
+      'd/more.yaml':
+        'ports: { d: { tcp: "h:4", tls: { ca: ca.pem, cert: /c.pem, key: ../k.pem } } }\n',
+    });
+    const none = { ca: null, cert: null, key: null, serverName: null };
+    assert.deepEqual(
+      ports.map((port) => port.backend),
+      [
+        { kind: 'tcp', host: 'h', tcpPort: 1, tls: none },
+        { kind: 'telnet', host: 'h', tcpPort: 2, tls: null },
+        {
+          kind: 'rfc2217',
+          host: 'h',
+          tcpPort: 3,
+          tls: { ...none, serverName: 'console.example' },
+          signals: { dtr: false },
+        },
+        {
+          kind: 'tcp',
+          host: 'h',
+          tcpPort: 4,
+          tls: {
+            ca: '/etc/fairlead/d/ca.pem',
+            cert: '/c.pem',
+            key: '/etc/fairlead/k.pem',
+            serverName: null,
+          },
+        },
+      ],
+    );
+  });
+
+  it('reads the half-duplex of a device, also from its profile', () => {
+    const { ports } = settingsOf(`
+profiles: { bus: { rs485: { before: 1ms, after: 100ms } } }
+ports:
+  a: { device: /dev/ttyS0, rs485: true }
+  b: { device: /dev/ttyS1, profile: bus }
+  c: { device: /dev/ttyS2, profile: bus, rs485: false }
+  d: { match: { serial: x }, rs485: { rtsOnSend: low, hearsItself: true } }
+  e: { tcp: "h:1", profile: bus }
+`);
+    const rs485 = ports.map(({ backend }) => ('rs485' in backend ? backend.rs485 : undefined));
+    const plain = { rtsOnSend: true, delayBeforeMs: 0, delayAfterMs: 0, hearsItself: false };
+    assert.deepEqual(rs485, [
+      plain,
+      { ...plain, delayBeforeMs: 1, delayAfterMs: 100 },
+      null,
+      { ...plain, rtsOnSend: false, hearsItself: true },
+      undefined,
+    ]);
+  });
+
+  it('reads UDP sources, which may share a socket', () => {
+    const { ports } = settingsOf(`
+ports:
+  a: { udp: { listen: "0.0.0.0:666", from: 10.0.0.7, sourcePort: 1001 } }
+  b: { udp: { listen: "0.0.0.0:666", from: [10.0.0.7], sourcePort: 1002, format: netconsole } }
+  rest: { udp: { listen: "0.0.0.0:666", from: [10.0.0.0/8, "2001:db8::/32"] } }
+  c: { udp: { listen: "[0::1]:667", from: "::/0" } }
+  d: { tcp: "0.0.0.0:666" }
+`);
+    const listen = { host: '0.0.0.0', udpPort: 666 };
+    const a = {
+      kind: 'udp',
+      listen,
+      from: ['10.0.0.7'],
+      sourcePort: 1001,
+      format: 'plain',
+    };
+    assert.deepEqual(
+      ports.slice(0, 4).map((port) => port.backend),
+      [
+        a,
+        { ...a, sourcePort: 1002, format: 'netconsole' },
+        { ...a, from: ['10.0.0.0/8', '2001:db8::/32'], sourcePort: null },
+        { ...a, listen: { host: '::1', udpPort: 667 }, from: ['::/0'], sourcePort: null },
+      ],
+    );
+  });
+
+  it('makes ports for sources that no port claims, as the defaults and a profile say', () => {
+    const { autoPorts } = settingsOf(`
+motd: all
+defaults: { line: 9600, input: full, tasks: { t: [1s] } }
+profiles: { nc: { group: kernels, writers: many, motd: nc } }
+ports: { a: { udp: { listen: "10.0.0.1:6666", from: 10.0.0.7 } } }
+autoPorts:
+  - { udp: "10.0.0.1:6666", from: 10.0.0.0/8 }
+  - udp: "[::]:6667"
+    from: [10.0.0.0/8, "::/0"]
+    format: plain
+    max: 2
+    prefix: log-
+    profile: NC
+    input: none
+    tasks: { u: [2s] }
+`);
+    const [first, second] = autoPorts;
+    assert.deepEqual(first, {
+      listen: { host: '10.0.0.1', udpPort: 6666 },
+      from: ['10.0.0.0/8'],
+      format: 'netconsole',
+      portsMax: 32,
+      prefix: 'nc-',
+      port: {
+        group: null,
+        line: { baud: 9600, dataBits: 8, parity: 'none', stopBits: 1 },
+        flow: 'none',
+        input: 'full',
+        latency: 'normal',
+        writers: 'one',
+        pace: NO_PACE,
+        restoreLine: false,
+        onOpen: [],
+        onDetach: [],
+        idle: null,
+        idleTimeoutMs: null,
+        motd: 'all',
+        tasks: first!.port.tasks,
+        power: null,
+        expose: null,
+      },
+    });
+    assert.deepEqual(
+      [second?.listen, second?.format, second?.portsMax, second?.prefix],
+      [{ host: '::', udpPort: 6667 }, 'plain', 2, 'log-'],
+    );
+    const { group, writers, motd, input } = second!.port;
+    assert.deepEqual([group, writers, motd, input], ['kernels', 'many', 'all\nnc', 'none']);
+    assert.deepEqual(
+      autoPorts.map(({ port }) => port.tasks.map(({ name }) => name)),
+      [['t'], ['t', 'u']],
+    );
+  });
+
+  it('gives the parts of a line its name and its settings', () => {
+    const { ports } = settingsOf(`
+defaults: { line: 300 }
+ports:
+  pdb: { split: { of: COM1, half: high } }
+  xen: { device: /dev/ttyS0, aliases: [com1], line: 57600, flow: rtscts }
+  console: { split: { of: Xen, half: low }, group: g }
+  vm: { tcp: "h:1", line: 9600 7E1 }
+  gdb: { split: { of: vm, gdb: true } }
+  say: { split: { of: vm, gdb: false } }
+`);
+    const parts = ports.filter(({ backend }) => backend.kind === 'split');
+    assert.deepEqual(
+      parts.map(({ name, backend, line, flow }) => ({ name, backend, baud: line.baud, flow })),
+      [
+        ['pdb', 'xen', 'high', 57_600, 'rtscts'],
+        ['console', 'xen', 'low', 57_600, 'rtscts'],
+        ['gdb', 'vm', 'gdb', 9600, 'none'],
+        ['say', 'vm', 'console', 9600, 'none'],
+      ].map(([name, of, part, baud, flow]) => ({
+        name,
+        backend: { kind: 'split', of, part },
+        baud,
+        flow,
+      })),
+    );
+    assert.equal(parts[1]?.group, 'g');
+  });
+
+  it('reads the pace of typed input, as a whole from the nearest place', () => {
+    const { ports } = settingsOf(`
+defaults: { pace: { byte: 1ms, newline: cr } }
+profiles: { slow: { pace: { byte: 5ms, line: 1.5s } } }
+ports:
+  a: { tcp: "h:1" }
+  b: { tcp: "h:2", profile: slow }
+  c: { tcp: "h:3", profile: slow, pace: none }
+  d: { tcp: "h:4", pace: { newline: crlf } }
+`);
+    assert.deepEqual(
+      ports.map(({ pace }) => pace),
+      [
+        { byteMs: 1, lineMs: 0, newline: 'cr' },
+        { byteMs: 5, lineMs: 1500, newline: 'as-is' },
+        { byteMs: 0, lineMs: 0, newline: 'as-is' },
+        { byteMs: 0, lineMs: 0, newline: 'crlf' },
+      ],
+    );
+  });
+
+  it('takes a reset for the task of that name: the nearest, or none', () => {
+    const { ports } = settingsOf(`
+defaults: { reset: [dtr=off, 100ms, dtr=on] }
+profiles: { esp: { reset: [dtr=off rts=on, 100ms, rts=off] } }
+ports:
+  a: { tcp: "h:1" }
+  b: { tcp: "h:2", profile: esp }
+  c: { tcp: "h:3", reset: none }
+  d: { tcp: "h:4", profile: esp, tasks: { Reset: { help: by hand, confirm: true, steps: [break] } } }
+`);
+    const resets = ports.map(({ tasks }) => tasks);
+    const wait = { do: 'wait', durationMs: 100 };
+    const task = { name: 'reset', help: null, breakKey: null, confirm: false };
+    assert.deepEqual(resets, [
+      [
+        {
+          ...task,
+          steps: [
+            { do: 'signals', signals: { dtr: false } },
+            wait,
+            { do: 'signals', signals: { dtr: true } },
+          ],
+        },
+      ],
+      [
+        {
+          ...task,
+          steps: [
+            { do: 'signals', signals: { dtr: false, rts: true } },
+            wait,
+            { do: 'signals', signals: { rts: false } },
+          ],
+        },
+      ],
+      [],
+      [
+        {
+          name: 'Reset',
+          help: 'by hand',
+          breakKey: null,
+          confirm: true,
+          steps: [{ do: 'break', durationMs: 300 }],
+        },
+      ],
+    ]);
+  });
+
   it('takes line settings in every spelling, the baud rate as a number too', () => {
     const lines = ['"115200 8N1"', '"115200,8n1"', '9600n81', '9600', '"19200 7e1"'];
-    const ports = lines.map((line, i) => `  p${i}: { tcp: "h:1", line: ${line} }`).join('\n');
+    const ports = lines.map((line, i) => `  p${i}: { tcp: "h:${i}", line: ${line} }`).join('\n');
     assert.deepEqual(
       settingsOf(`ports:\n${ports}\n`).ports.map(({ line }) => Object.values(line).join(' ')),
       ['115200 8 none 1', '115200 8 none 1', '9600 8 none 1', '9600 8 none 1', '19200 7 even 1'],
@@ -150,7 +432,9 @@ ports:
     assert.deepEqual(shaped?.backend, {
       kind: 'device',
       path: '/dev/ttyS0',
+      match: null,
       signals: { dtr: false },
+      rs485: null,
     });
   });
 
@@ -239,9 +523,9 @@ defaults: { motd: default }
 profiles: { p: { motd: "of the profile\\n\\n" }, quiet: { motd: none } }
 ports:
   a: { tcp: "h:1" }
-  b: { tcp: "h:1", profile: p }
-  c: { tcp: "h:1", profile: p, motd: own }
-  d: { tcp: "h:1", profile: quiet }
+  b: { tcp: "h:2", profile: p }
+  c: { tcp: "h:3", profile: p, motd: own }
+  d: { tcp: "h:4", profile: quiet }
 `);
     assert.equal(settings.banner, 'Authorized use only.\n\tZürich');
     assert.deepEqual(
@@ -257,10 +541,10 @@ defaults: { restoreLine: true, onOpen: { send: d }, idleTimeout: 30m, idle: { af
 profiles: { p: { onDetach: { dropDtr: 500ms }, onOpen: [dtr=off, 1s, "rts=on, dtr=on"] } }
 ports:
   a: { tcp: "h:1" }
-  b: { tcp: "h:1", profile: p, restoreLine: false, idleTimeout: none, idle: none }
-  c: { tcp: "h:1", profile: p, onOpen: none, onDetach: nothing, idle: { after: 1.5s, steps: [break] } }
-  d: { tcp: "h:1", onDetach: { send: "exit\\r" } }
-  e: { tcp: "h:1", onDetach: [{ send: exit\\x0d }, 250ms, break 1s] }
+  b: { tcp: "h:2", profile: p, restoreLine: false, idleTimeout: none, idle: none }
+  c: { tcp: "h:3", profile: p, onOpen: none, onDetach: nothing, idle: { after: 1.5s, steps: [break] } }
+  d: { tcp: "h:4", onDetach: { send: "exit\\r" } }
+  e: { tcp: "h:5", onDetach: [{ send: exit\\x0d }, 250ms, break 1s] }
 `);
     const [a, b, c, d, e] = ports;
     const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
@@ -326,7 +610,7 @@ profiles:
   top: { profile: base, tasks: { gone: none, SAME: [4s] }, breaks: { z: none } }
 ports:
   a: { tcp: "h:1" }
-  b: { tcp: "h:1", profile: top, tasks: { own: [5s], more: [60s] }, breaks: { 0: none, 2: [6s] } }
+  b: { tcp: "h:2", profile: top, tasks: { own: [5s], more: [60s] }, breaks: { 0: none, 2: [6s] } }
 `);
     const shown = ports.map(({ tasks }) =>
       tasks.map(({ name, breakKey, steps: [step] }) =>
@@ -352,8 +636,8 @@ ports:
 users: { lab: { role: view } }
 ports:
   a: { tcp: "h:1", power: { cycle: [pdu, cycle, "7"], status: [pdu, show] }, expose: ./a }
-  b: { tcp: "h:1", expose: { path: /run/b, mode: "0660", group: dialout, as: lab, busy: refuse } }
-  c: { tcp: "h:1", expose: { path: /run/c, mode: "640" } }
+  b: { tcp: "h:2", expose: { path: /run/b, mode: "0660", group: dialout, as: lab, busy: refuse } }
+  c: { tcp: "h:3", expose: { path: /run/c, mode: "640" } }
 `);
     const [a, b, c] = ports;
     const cycle = ['pdu', 'cycle', '7'];
@@ -467,7 +751,7 @@ users:
       'ports:\n  1.10: { exec: &c [run, it] }\n  b: { exec: *c, line: &l 300 }\n  c: { tcp: "h:1", line: *l }\n',
     );
     assert.equal(ports[0]?.name, '1.10');
-    assert.deepEqual(ports[1]?.backend, { kind: 'exec', command: ['run', 'it'] });
+    assert.deepEqual(ports[1]?.backend, { kind: 'exec', command: ['run', 'it'], on: 'pty' });
     assert.equal(ports[2]?.line.baud, 300);
   });
 

@@ -6,8 +6,10 @@ import { Fault } from '../../src/core/fault.ts';
 import { ED25519_KEY, RSA_1024_KEY } from '../auth/public-keys.ts';
 import { inMemory, problemsOf } from './support.ts';
 
-const PORT_KEYS =
-  'n, aliases, was, profile, device, tcp, telnet, rfc2217, unix, exec, pty, sim, line, flow, input, latency, writers, group, signals, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks, breaks, power or expose';
+const BACKENDS = 'device, match, tcp, telnet, rfc2217, unix, exec, pty, udp, split, sim';
+const OPTIONS =
+  'line, flow, signals, rs485, input, latency, writers, group, pace, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, reset, tasks';
+const PORT_KEYS = `n, aliases, was, profile, ${BACKENDS}, tls, ${OPTIONS}, breaks, power or expose`;
 const LISTEN_KEYS = 'ssh, port-ssh, telnet, raw or caps';
 const LINE = 'baud, data bits 5-8, parity N/O/E/M/S and stop bits 1/1.5/2, as in "115200 8N1"';
 const KEY =
@@ -24,13 +26,19 @@ const TOTP = 'base32 of 16 bytes or more, such as "head -c 20 /dev/urandom | bas
 const ESCAPE =
   'two characters, the first a control character, as in "^Ec" (control-E and c), or none';
 
+const USB_ID = 'four hexadecimal digits in quotes, such as "0403"';
+const UDP_ADDRESS = 'an address and UDP port, such as 0.0.0.0:6666 or "[::]:6666"';
+const FROM = 'an address, a block such as 10.0.0.0/8, or a list of them';
+const AUTO_KEYS =
+  'udp, from, format, max, prefix, profile, input, latency, writers, group, pace, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, reset, tasks or breaks';
+
 /** What is wrong, the text of fairlead.yaml, and every problem. */
 const table: [string, string, string[]][] = [
   [
     'a mistyped key at the top',
     'prots: {}\n',
     [
-      '1:1: prots: unknown key; expected data, include, banner, motd, listen, users, certificates, roles, tasks, breaks, profiles, defaults, ports, mark or log; did you mean "ports"?',
+      '1:1: prots: unknown key; expected data, include, banner, motd, listen, users, certificates, roles, tasks, breaks, profiles, defaults, ports, autoPorts, mark or log; did you mean "ports"?',
     ],
   ],
   [
@@ -48,13 +56,10 @@ const table: [string, string, string[]][] = [
   ],
   [
     'keys of a later version',
-    'listen: { web: "127.0.0.1:80" }\nports:\n  a: { tcp: "h:1", udp: { listen: 666 } }\n  b: { split: { of: a } }\nprofiles: { p: { split: { of: a } } }\nlog: { syslog: x }\n',
+    'listen: { web: "127.0.0.1:80" }\nlog: { syslog: x }\n',
     [
       `1:11: listen.web: not in this version; expected ${LISTEN_KEYS}`,
-      `3:20: ports.a.udp: not in this version; expected ${PORT_KEYS}`,
-      `4:8: ports.b.split: not in this version; expected ${PORT_KEYS}`,
-      '5:18: profiles.p.split: not in this version; expected profile, line, flow, input, latency, writers, group, signals, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks or breaks',
-      '6:8: log.syslog: not in this version; expected codec or spool',
+      '2:8: log.syslog: not in this version; expected codec or spool',
     ],
   ],
   [
@@ -105,9 +110,9 @@ const table: [string, string, string[]][] = [
     'no backend, two backends, an empty port',
     'ports:\n  a: { n: 1 }\n  b: { tcp: "h:1", unix: /x }\n  c:\n',
     [
-      '2:3: ports.a: does not say where its bytes come from; expected one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
-      '3:20: ports.b.unix: a second backend beside tcp; expected exactly one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
-      '4:3: ports.c: is empty; expected a map with one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
+      `2:3: ports.a: does not say where its bytes come from; expected one of ${BACKENDS}`,
+      `3:20: ports.b.unix: a second backend beside tcp; expected exactly one of ${BACKENDS}`,
+      `4:3: ports.c: is empty; expected a map with one of ${BACKENDS}`,
     ],
   ],
   [
@@ -116,7 +121,7 @@ const table: [string, string, string[]][] = [
     [
       '2:16: ports.a.device: "ttyS0" does not fit; expected a path from "/", "./" or "../", such as /dev/serial/by-id/...',
       '3:13: ports.b.tcp: 5001 does not fit; expected host:port, such as 10.0.0.9:5001 or "[::1]:8022"',
-      '4:14: ports.c.exec: "virsh console vm" does not fit; expected a list of the command and its arguments; no shell reads it',
+      '4:14: ports.c.exec: "virsh console vm" does not fit; expected a list of the command and its arguments (no shell reads it), or a map with command and on',
       '5:22: ports.d.exec[2]: 5 does not fit; expected a word of the command (quote numbers)',
       '6:13: ports.e.sim: no machine "linus"; expected linux or router; did you mean "linux"?',
       '7:31: ports.f.sim.sped: unknown key; expected machine, seed or speed; did you mean "seed" or "speed"?',
@@ -128,6 +133,185 @@ const table: [string, string, string[]][] = [
     'ports:\n  a: { device: /dev/ttyS0 }\n  b: { device: /dev/../dev/ttyS0 }\n',
     [
       '3:16: ports.b.device: a already uses /dev/ttyS0 (fairlead.yaml:2:3); expected a device of its own',
+    ],
+  ],
+  [
+    'USB ids that YAML takes for numbers, and matches that match nothing or everything',
+    'ports:\n  a: { match: { vendor: 0403, product: 0x6001 } }\n  b: { match: { vendor: "403", serial: 12, interface: "1", usbPath: 1.2 } }\n  c: { match: {} }\n  d: { match: { vendro: "0403" } }\n  e: { match: FT1 }\n  f: { match: { vendor: ftdi, serial: "" } }\n',
+    [
+      `2:25: ports.a.match.vendor: YAML reads the number 403 here; expected ${USB_ID}`,
+      `2:40: ports.a.match.product: YAML reads the number 24577 here; expected ${USB_ID}`,
+      `3:25: ports.b.match.vendor: "403" does not fit; expected ${USB_ID}`,
+      '3:40: ports.b.match.serial: 12 does not fit; expected a USB serial number in quotes',
+      '3:55: ports.b.match.interface: "1" does not fit; expected a whole number from 0 to 255',
+      '3:69: ports.b.match.usbPath: 1.2 does not fit; expected a place on the USB, such as 1-1.2',
+      '4:15: ports.c.match: fits every device; expected at least one of vendor, product, serial, interface and usbPath',
+      '5:17: ports.d.match.vendro: unknown key; expected vendor, product, serial, interface or usbPath; did you mean "vendor"?',
+      '6:15: ports.e.match: "FT1" does not fit; expected a map with vendor, product, serial, interface and usbPath',
+      `7:25: ports.f.match.vendor: "ftdi" does not fit; expected ${USB_ID}`,
+      '7:39: ports.f.match.serial: "" does not fit; expected a USB serial number in quotes',
+    ],
+  ],
+  [
+    'a half-duplex that cannot be, or stands at a line without a driver',
+    'ports:\n  a: { device: /dev/ttyS0, rs485: { rtsOnSend: on, before: 101ms, after: 1, hearsItself: 1, delay: 2 } }\n  b: { device: /dev/ttyS1, rs485: high }\n  c: { tcp: "h:1", rs485: true }\n  d: { exec: [a], rs485: true }\n',
+    [
+      '2:48: ports.a.rs485.rtsOnSend: "on" does not fit; expected high or low',
+      '2:60: ports.a.rs485.before: "101ms" does not fit; expected a duration from 0ms to 100ms',
+      '2:74: ports.a.rs485.after: 1 does not fit; expected a duration from 0ms to 100ms',
+      '2:90: ports.a.rs485.hearsItself: 1 does not fit; expected true or false',
+      '2:93: ports.a.rs485.delay: unknown key; expected rtsOnSend, before, after or hearsItself',
+      '3:35: ports.b.rs485: "high" does not fit; expected true, false, or a map with rtsOnSend, before, after and hearsItself',
+      '4:20: ports.c.rs485: a tcp line has no driver that could; expected it on a device',
+      '5:19: ports.d.rs485: an exec line has no driver that could; expected it on a device',
+    ],
+  ],
+  [
+    'TLS where there is none, or half of it',
+    'ports:\n  a: { tcp: "h:1", tls: { cert: c.pem } }\n  b: { telnet: "h:2", tls: { key: k.pem, serverName: h } }\n  c: { unix: /run/c, tls: true }\n  d: { match: { serial: x }, tls: true }\n  e: { tcp: "h:3", tls: on }\n  f: { rfc2217: "h:4", tls: { cacert: x, serverName: a b } }\n',
+    [
+      '2:25: ports.a.tls: has a cert and no key; expected both or neither',
+      '3:28: ports.b.tls: has a key and no cert; expected both or neither',
+      '4:22: ports.c.tls: a unix line has no TLS; expected it beside tcp, telnet or rfc2217',
+      '5:30: ports.d.tls: a device has no TLS; expected it beside tcp, telnet or rfc2217',
+      '6:25: ports.e.tls: "on" does not fit; expected true, false, or a map with ca, cert, key and serverName',
+      '7:54: ports.f.tls.serverName: "a b" does not fit; expected a host name or an IP address',
+      '7:31: ports.f.tls.cacert: unknown key; expected ca, cert, key or serverName; did you mean "ca" or "cert"?',
+    ],
+  ],
+  [
+    'commands on nothing, and ptys of nowhere',
+    'ports:\n  a: { exec: { command: [a], on: tty } }\n  b: { exec: { on: pipe } }\n  c: { exec: { command: a b } }\n  d: { pty: { comand: [a] } }\n  e: { pty: [virsh, ttyconsole] }\n  f: { pty: { command: [] } }\n',
+    [
+      '2:34: ports.a.exec.on: "tty" does not fit; expected pty or pipe; did you mean "pty"?',
+      '3:8: ports.b.exec: "command" is missing; expected a list of the command and its arguments; no shell reads it',
+      '4:25: ports.c.exec.command: "a b" does not fit; expected a list of the command and its arguments; no shell reads it',
+      '5:8: ports.d.pty: "command" is missing; expected a list of the command and its arguments; no shell reads it',
+      '5:15: ports.d.pty.comand: unknown key; expected command; did you mean "command"?',
+      '6:13: ports.e.pty: a list does not fit; expected a path, or a map with command',
+      '7:24: ports.f.pty.command: an empty list does not fit; expected a command',
+    ],
+  ],
+  [
+    'UDP sources that are none',
+    'ports:\n  a: { udp: { listen: 666, from: [] } }\n  b: { udp: { listen: "console:666", from: home, sourcePort: 0 } }\n  c: { udp: { listen: "10.0.0.1:0", from: [10.0.0.7/8, 5], format: netcons } }\n  d: { udp: { listen: "10.0.0.1:1" } }\n  e: { udp: "10.0.0.1:2" }\n',
+    [
+      `2:23: ports.a.udp.listen: 666 does not fit; expected ${UDP_ADDRESS}`,
+      `2:34: ports.a.udp.from: an empty list does not fit; expected ${FROM}`,
+      `3:23: ports.b.udp.listen: "console" is no IP address; expected ${UDP_ADDRESS}`,
+      '3:44: ports.b.udp.from: "home" is not an address block; expected an address or block such as 10.0.0.0/8 or 2001:db8::/32',
+      '3:62: ports.b.udp.sourcePort: 0 does not fit; expected a whole number from 1 to 65535',
+      `4:23: ports.c.udp.listen: "10.0.0.1:0" does not fit; expected ${UDP_ADDRESS}`,
+      '4:44: ports.c.udp.from[1]: "10.0.0.7/8" has bits set beyond its prefix; write 10.0.0.0/8 for the block or leave out the prefix for the one address; expected an address or block such as 10.0.0.0/8 or 2001:db8::/32',
+      '4:56: ports.c.udp.from[2]: 5 does not fit; expected an address or block such as 10.0.0.0/8 or 2001:db8::/32',
+      '4:68: ports.c.udp.format: "netcons" does not fit; expected plain or netconsole; did you mean "netconsole"?',
+      `5:8: ports.d.udp: "from" is missing; expected ${FROM}`,
+      '6:13: ports.e.udp: "10.0.0.1:2" does not fit; expected a map with listen, from, sourcePort and format',
+    ],
+  ],
+  [
+    'one UDP source for two ports, and sockets in the way of each other',
+    'ports:\n  a: { udp: { listen: "10.0.0.1:1", from: [10.1.0.0/16, "::1"], sourcePort: 7 } }\n  b: { udp: { listen: "10.0.0.1:1", from: 10.1.2.3, sourcePort: 7, format: netconsole } }\n  c: { udp: { listen: "10.0.0.1:1", from: 10.1.2.3 } }\n  d: { udp: { listen: "10.0.0.1:1", from: 10.0.0.0/8 } }\n  e: { udp: { listen: "10.0.0.1:2", from: 10.1.2.3 } }\n  f: { udp: { listen: "0.0.0.0:2", from: 10.9.9.9 } }\n  g: { udp: { listen: "[::ffff:0:1]:3", from: "0:0::1" } }\n  h: { udp: { listen: "[0::ffff:0.0.0.1]:3", from: "::/64" } }\n',
+    [
+      '3:43: ports.b.udp.from: 10.1.2.3, port 7, is already a source of a on 10.0.0.1:1 (fairlead.yaml:2:3); expected sources of its own',
+      '5:43: ports.d.udp.from: 10.0.0.0/8 is already a source of c on 10.0.0.1:1 (fairlead.yaml:4:3); expected sources of its own',
+      '7:23: ports.f.udp.listen: 0.0.0.0:2 overlaps 10.0.0.1:2 of e (fairlead.yaml:6:3); expected the same address or another UDP port',
+      '9:52: ports.h.udp.from: ::/64 is already a source of g on [::ffff:0:1]:3 (fairlead.yaml:8:3); expected sources of its own',
+    ],
+  ],
+  [
+    'parts of lines that are not there or taken',
+    'ports:\n  a: { device: /dev/ttyS0 }\n  b: { split: { of: A, half: high } }\n  c: { split: { of: a, half: high } }\n  d: { split: { of: a, gdb: true } }\n  e: { split: { of: e, half: low } }\n  f: { split: { of: b, half: low } }\n  g: { split: { of: aa, half: low } }\n  h: { tcp: "h:1", line: 9600 7E1 }\n  i: { split: { of: h, half: low } }\n',
+    [
+      '4:30: ports.c.split.half: b already has this part of a (fairlead.yaml:3:3); expected each part once',
+      '5:29: ports.d.split.gdb: b splits a by half (fairlead.yaml:3:3); expected the same for all parts of a line',
+      '6:21: ports.e.split.of: is the port itself; expected another one',
+      '7:21: ports.f.split.of: b is a part of a line itself (fairlead.yaml:3:3); expected a port with a line of its own',
+      '8:21: ports.g.split.of: no port "aa"; expected the name of a port; did you mean "a"?',
+      '10:30: ports.i.split.half: h has 7 data bits, and the halves are told apart by the eighth; expected a line with 8',
+    ],
+  ],
+  [
+    'parts of lines said wrongly',
+    'ports:\n  a: { device: /dev/ttyS0 }\n  b: { split: { of: a } }\n  c: { split: { of: a, half: high, gdb: true } }\n  d: { split: { of: 1, half: top } }\n  e: { split: a }\n  f: { split: { of: a, half: low }, line: 9600, flow: none, signals: { dtr: on }, rs485: true }\nprofiles: { p: { split: { of: a } } }\n',
+    [
+      '3:15: ports.b.split: says neither half nor gdb; expected one of half and gdb',
+      '4:15: ports.c.split: says both; expected one of half and gdb',
+      '5:21: ports.d.split.of: 1 does not fit; expected the name of a port',
+      '5:30: ports.d.split.half: "top" does not fit; expected high or low',
+      '6:15: ports.e.split: "a" does not fit; expected a map with of, and half or gdb',
+      '7:37: ports.f.line: a split line has the settings of the port it is a part of; expected them there',
+      '7:49: ports.f.flow: a split line has the settings of the port it is a part of; expected them there',
+      '7:61: ports.f.signals: a split line has no signals to set; expected them on a device or an RFC 2217 server',
+      '7:83: ports.f.rs485: a split line has no driver that could; expected it on a device',
+      `8:18: profiles.p.split: unknown key; expected profile, ${OPTIONS} or breaks`,
+    ],
+  ],
+  [
+    'resets that are none, or stand beside the task of that name',
+    'defaults: { reset: { send: x } }\nprofiles: { p: { reset: [], tasks: { x: [1s] } } }\nports:\n  a: { tcp: "h:1", reset: [brake] }\n  b: { tcp: "h:2", reset: [break], tasks: { Reset: [1s] } }\n  c: { tcp: "h:3", reset: none }\nreset: [break]\n',
+    [
+      '1:20: defaults.reset: a map does not fit; expected a list of steps, or none',
+      '2:25: profiles.p.reset: an empty list does not fit; expected at least one step',
+      `4:28: ports.a.reset[1]: "brake" does not fit; expected ${STEP}`,
+      '7:1: reset: unknown key; expected data, include, banner, motd, listen, users, certificates, roles, tasks, breaks, profiles, defaults, ports, autoPorts, mark or log',
+    ],
+  ],
+  [
+    'a reset beside the task of that name, and one that is not there to take away',
+    'ports:\n  b: { tcp: "h:2", reset: [break], tasks: { Reset: [1s] } }\n  c: { tcp: "h:3", reset: none }\n',
+    [
+      '2:45: ports.b.tasks.Reset: there is a task "Reset" already (fairlead.yaml:2:20); expected a name of its own (case does not count)',
+      '3:20: warning: ports.c.reset: there is no task "reset" to take away',
+    ],
+  ],
+  [
+    'a pace that cannot be kept',
+    'defaults: { pace: { byte: 0.4ms, line: 11s, newline: clrf } }\nports:\n  a: { tcp: "h:1", pace: 1ms }\n  b: { tcp: "h:2", pace: { bite: 1ms } }\n',
+    [
+      '1:27: defaults.pace.byte: "0.4ms" does not fit; expected a duration from 1ms to 10s',
+      '1:40: defaults.pace.line: "11s" does not fit; expected a duration from 1ms to 10s',
+      '1:54: defaults.pace.newline: "clrf" does not fit; expected as-is, cr, lf or crlf; did you mean "crlf"?',
+      '3:26: ports.a.pace: "1ms" does not fit; expected a map with byte, line and newline, or none',
+      '4:28: ports.b.pace.bite: unknown key; expected byte, line or newline; did you mean "byte"?',
+    ],
+  ],
+  [
+    'ports for UDP sources said wrongly',
+    'autoPorts:\n  - { udp: 6666, max: 0, prefix: 1, format: syslog }\n  - { udp: "10.0.0.1:1", from: 10.0.0.0/8, line: 9600, split: { of: a } }\n  - x\nprofiles: {}\n',
+    [
+      `2:5: autoPorts[1]: "from" is missing; expected ${FROM}`,
+      `2:12: autoPorts[1].udp: 6666 does not fit; expected ${UDP_ADDRESS}`,
+      '2:23: autoPorts[1].max: 0 does not fit; expected a whole number from 1 to 1000',
+      '2:34: autoPorts[1].prefix: 1 does not fit; expected the begin of a name: letters, digits, ".", "_" and "-", at most 20, the first a letter',
+      '2:45: autoPorts[1].format: "syslog" does not fit; expected plain or netconsole',
+      `3:44: autoPorts[2].line: unknown key; expected ${AUTO_KEYS}`,
+      `3:56: autoPorts[2].split: unknown key; expected ${AUTO_KEYS}`,
+      '4:5: autoPorts[3]: "x" does not fit; expected a map with udp and from',
+    ],
+  ],
+  [
+    'ports for UDP sources that meet, and have no profile',
+    'profiles: { net: {} }\nports: { a: { udp: { listen: "10.0.0.1:1", from: 10.0.0.0/8 } } }\nautoPorts:\n  - { udp: "10.0.0.1:1", from: 10.0.0.0/8, profile: nte }\n  - { udp: "10.0.0.1:1", from: [192.0.2.1, 10.0.0.5], prefix: NC-, tasks: { -x: [1s] } }\n  - { udp: "[::]:1", from: "::/0", prefix: six- }\n',
+    [
+      '4:53: autoPorts[1].profile: no profile "nte"; expected net; did you mean "net"?',
+      '5:32: autoPorts[2].from: 10.0.0.5 is already a source of autoPorts[1] on 10.0.0.1:1 (fairlead.yaml:4:5); expected sources of its own',
+      '5:63: autoPorts[2].prefix: "NC-" is already that of autoPorts[1] (fairlead.yaml:4:5); expected a prefix of its own',
+      `5:77: autoPorts[2].tasks.-x: "-x" is no name; expected a name: ${NAME}`,
+      '6:12: autoPorts[3].udp: [::]:1 overlaps 10.0.0.1:1 of a (fairlead.yaml:2:10); expected the same address or another UDP port',
+    ],
+  ],
+  [
+    'one line for two ports, however it is named',
+    'ports:\n  a: { match: { vendor: "0403", serial: FT1 } }\n  b: { match: { serial: FT1, vendor: "0x0403" } }\n  c: { match: { vendor: "0403" } }\n  d: { device: /dev/pts/3 }\n  e: { pty: /dev/pts/3 }\n  f: { pty: { command: [a, b] } }\n  g: { pty: { command: [a, b] } }\n  h: { tcp: "Host:1" }\n  i: { telnet: "host:1" }\n  j: { unix: /run/j }\n  k: { unix: /run/j }\n  l: { device: /dev/ttyUSB0 }\n',
+    [
+      '3:15: ports.b.match: a already uses the device with serial FT1, vendor 0403 (fairlead.yaml:2:3); expected a device of its own',
+      '4:15: warning: ports.c.match: a device may fit a, too (fairlead.yaml:2:3); serial, interface or usbPath would tell them apart',
+      '6:13: ports.e.pty: d already uses /dev/pts/3 (fairlead.yaml:5:3); expected a device of its own',
+      '8:13: ports.g.pty: f already uses a b (fairlead.yaml:7:3); expected a device of its own',
+      '10:16: warning: ports.i.telnet: h already uses host:1 (fairlead.yaml:9:3); most servers of a line take one client',
+      '12:14: warning: ports.k.unix: j already uses /run/j (fairlead.yaml:11:3); most servers of a line take one client',
+      '13:16: warning: ports.l.device: /dev/ttyUSB0 is numbered by the order of plugging in; a path in /dev/serial/by-id or by-path, or match, stays the same',
     ],
   ],
   [
@@ -236,7 +420,7 @@ const table: [string, string, string[]][] = [
   ],
   [
     'bases as far apart as only some numbers meet: the first that do',
-    'users: { lab: { role: view } }\nlisten:\n  telnet: { base: 4900 }\n  raw: { base: 4000, auth: none, allow: [10.0.0.0/8], as: lab }\nports:\n  a: { tcp: "h:1", n: 1 }\n  b: { tcp: "h:2", n: 99 }\n  c: { tcp: "h:3", n: 999 }\n  d: { tcp: "h:3", n: 901 }\n',
+    'users: { lab: { role: view } }\nlisten:\n  telnet: { base: 4900 }\n  raw: { base: 4000, auth: none, allow: [10.0.0.0/8], as: lab }\nports:\n  a: { tcp: "h:1", n: 1 }\n  b: { tcp: "h:2", n: 99 }\n  c: { tcp: "h:3", n: 999 }\n  d: { tcp: "h:4", n: 901 }\n',
     [
       '4:16: listen.raw: the door of c at 4000 + 999 = 4999 overlaps listen.telnet, the door of b at 4900 + 99; expected another base or address',
     ],
@@ -305,7 +489,7 @@ const table: [string, string, string[]][] = [
       '2:45: breaks.2: an empty list does not fit; expected at least one step',
       '2:52: breaks.3: a map does not fit; expected a list of steps, or none',
       '3:20: defaults.tasks: a list does not fit; expected a map of tasks',
-      '3:25: defaults.power: unknown key; expected line, flow, input, latency, writers, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, tasks or breaks',
+      '3:25: defaults.power: unknown key; expected line, flow, input, latency, writers, pace, restoreLine, onOpen, onDetach, idle, idleTimeout, motd, reset, tasks or breaks',
       '4:28: profiles.p.breaks.-: "-" is no key; expected one character, 0-9 or a-z',
       `5:36: ports.a.tasks. : " " is no name; expected a name: ${NAME}`,
     ],
@@ -323,7 +507,7 @@ const table: [string, string, string[]][] = [
   ],
   [
     'two tasks of one key from different places, once for all ports',
-    'tasks: { one: { key: x, steps: [break] } }\nprofiles: { p: { tasks: { two: { key: x, steps: [break] } } } }\nports:\n  a: { tcp: "h:1", profile: p }\n  b: { tcp: "h:2", profile: p, breaks: { x: [break] } }\n  c: { tcp: "h:3", tasks: { oen: none }, breaks: { x: [break] } }\n  d: { tcp: "h:3", tasks: { one: none }, breaks: { x: [break] } }\n',
+    'tasks: { one: { key: x, steps: [break] } }\nprofiles: { p: { tasks: { two: { key: x, steps: [break] } } } }\nports:\n  a: { tcp: "h:1", profile: p }\n  b: { tcp: "h:2", profile: p, breaks: { x: [break] } }\n  c: { tcp: "h:3", tasks: { oen: none }, breaks: { x: [break] } }\n  d: { tcp: "h:4", tasks: { one: none }, breaks: { x: [break] } }\n',
     [
       '2:39: profiles.p.tasks.two.key: "x" already stands for the task one (fairlead.yaml:1:10); expected another one',
       '5:42: ports.b.breaks.x: "x" already stands for the task one (fairlead.yaml:1:10); expected another one',
@@ -528,7 +712,7 @@ const table: [string, string, string[]][] = [
     'ports: &p { a: *p }\n',
     [
       '1:16: alias "*p" stands for itself',
-      '1:13: ports.a: is empty; expected a map with one of device, tcp, telnet, rfc2217, unix, exec, pty, sim',
+      `1:13: ports.a: is empty; expected a map with one of ${BACKENDS}`,
     ],
   ],
   [
@@ -554,9 +738,9 @@ describe('problems of a configuration', () => {
       problemsOf({
         'fairlead.yaml':
           'include: [ports.d/*.yaml]\nports: { a: { tcp: "h:1", n: 1 } }\nlisten: { web: {} }\n',
-        'ports.d/1.yaml': 'ports:\n  A: { tcp: "h:1" }\n  b: { tpc: "h:1" }\n',
+        'ports.d/1.yaml': 'ports:\n  A: { tcp: "h:2" }\n  b: { tpc: "h:1" }\n',
         'ports.d/2.yaml':
-          'data: /x\nusers: { a: { role: view, unix: a } }\nports: { c: { n: 1, tcp: "h:1" } }\n',
+          'data: /x\nusers: { a: { role: view, unix: a } }\nports: { c: { n: 1, tcp: "h:3" } }\n',
       }),
       [
         'fairlead.yaml:2:10: ports.a: "a" is a user; expected another name',
@@ -750,6 +934,31 @@ describe('any text', () => {
     ...['banner', 'motd', 'certificates', 'authorities', 'authoritiesFile', 'revokedFile', 'tls'],
     ...['port-ssh', 'telnet', 'raw', 'caps', 'base', 'alias', 'auth', 'allow', 'as', 'busy'],
     ...['totp', 'totpFile', 'principals', 'escape', 'tasks', 'breaks', 'steps', 'send', 'key'],
+    ...[
+      'match',
+      'vendor',
+      'serial',
+      'udp',
+      'listen',
+      'from',
+      'sourcePort',
+      'format',
+      'split',
+      'of',
+    ],
+    ...[
+      'half',
+      'gdb',
+      'rs485',
+      'before',
+      'pace',
+      'byte',
+      'newline',
+      'reset',
+      'pty',
+      'command',
+      'max',
+    ],
     ...['restoreLine', 'onOpen', 'onDetach', 'dropDtr', 'idle', 'after', 'idleTimeout', 'power'],
     ...[
       'on',
@@ -788,6 +997,7 @@ describe('any text', () => {
       listen: fc.dictionary(key, fc.oneof(settings, anything)),
       users: fc.record({ a: settings.map((user) => ({ role: 'view', ...user })) }),
       defaults: settings,
+      autoPorts: fc.oneof(fc.array(settings, { maxLength: 2 }), anything),
       profiles: fc.record({ p: settings }),
       ports: fc.record({
         q: settings.map((port) => ({ tcp: 'h:1', profile: 'p', n: 1, ...port })),
@@ -817,11 +1027,27 @@ describe('any text', () => {
           'breaks: { 0: ? }',
           'power: { on: ? }',
           'expose: ?',
+          'tls: ?',
+          'pace: ?',
+          'reset: ?',
         ].map((port) => `ports: { q: { tcp: "h:1", ${port} } }`),
+        ...[
+          'match: ?',
+          'udp: ?',
+          'udp: { listen: "10.0.0.1:1", from: ? }',
+          'split: ?',
+          'split: { of: ?, half: low }',
+          'pty: ?',
+          'exec: ?',
+          'device: /dev/x, rs485: ?',
+        ].map((port) => `ports: { q: { ${port} } }`),
+        'autoPorts: ?',
+        'autoPorts: [{ udp: "10.0.0.1:1", from: ? }]',
+        'autoPorts: [{ udp: "10.0.0.1:1", from: 10.0.0.1, prefix: ?, tasks: ? }]',
       ),
       fc.oneof(anything, near, sequence, fc.record({ send: near }), fc.array(fc.string())),
     )
-    .map(([text, given]) => text.replace('?', () => JSON.stringify(given)));
+    .map(([text, given]) => text.replaceAll('?', () => JSON.stringify(given)));
   const yamlish = fc.array(fc.oneof(word, glue), { maxLength: 40 }).map((parts) => parts.join(''));
   const value: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
     node: fc.oneof(

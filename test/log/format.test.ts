@@ -87,6 +87,35 @@ describe('the log as text', () => {
     assert.match(format(log.records, 'text'), /^a\n\[fairlead .* epoch 1763 begins.*\]\nb\n$/);
   });
 
+  it('says what was wrong on the wire', () => {
+    const log = new FakeLog()
+      .add(AT_US, { kind: 'line-error', error: 'parity', count: 1 })
+      .add(AT_US, { kind: 'line-error', error: 'framing', count: 30, from: 0 })
+      .add(AT_US, { kind: 'line-error', error: 'overrun', count: 1 })
+      .add(AT_US, { kind: 'line-error', error: 'break', count: 984, from: 0 })
+      .add(AT_US, { kind: 'garbled', from: 5, to: 305, looksLike: '9600 8N1', confidence: 0.874 })
+      .add(AT_US, { kind: 'garbled', from: 305, to: 306, looksLike: null, confidence: 1 });
+    const said = (text: string): string => `[fairlead 2026-11-20 02:12:00.123Z ${text}]`;
+    const lines = [
+      said('line error: parity, once'),
+      said('line error: framing, 30 times'),
+      said('line error: overrun, 1 byte lost at least'),
+      said('BREAK received, 984 more'),
+      said('garbled: 300 bytes from @5, looks like 9600 8N1 (87 %)'),
+      said('garbled: 1 byte from @305, by no known settings (100 %)'),
+    ];
+    for (const as of ['text', 'time', 'hex'] as const) {
+      assert.equal(format(log.records, as), `${lines.join('\n')}\n`);
+    }
+    assert.equal(format(log.records, 'raw'), '');
+    const last = format(log.records, 'jsonl').trimEnd().split('\n').at(-2)!;
+    const { kind, from, to, looksLike, confidence } = JSON.parse(last) as Record<string, unknown>;
+    assert.deepEqual(
+      [kind, from, to, looksLike, confidence],
+      ['garbled', 5, 305, '9600 8N1', 0.874],
+    );
+  });
+
   it('keeps an event on one line whatever it says', () => {
     const log = new FakeLog().add(AT_US, { kind: 'down', why: 'no\nsuch\x1b[6n\x07 device' });
     assert.match(format(log.records, 'text'), /^\[fairlead .* down: no such device\]\n$/);

@@ -21,7 +21,12 @@ export const bodies: fc.Arbitrary<RecordBody> = fc.oneof(
   }),
   fc.record({
     kind: fc.constant('line-error' as const),
-    error: fc.constantFrom('parity' as const, 'framing' as const, 'overrun' as const),
+    error: fc.constantFrom(
+      'parity' as const,
+      'framing' as const,
+      'overrun' as const,
+      'break' as const,
+    ),
     count,
   }),
   fc.record({
@@ -58,6 +63,15 @@ export const bodies: fc.Arbitrary<RecordBody> = fc.oneof(
   fc.record({ kind: fc.constant('detached' as const), session, why: text }),
   fc.record({ kind: fc.constant('took-over' as const), session, from: fc.option(session) }),
   fc.record({ kind: fc.constant('line' as const), line: text, session: fc.option(session) }),
+  fc
+    .tuple(count, count, fc.option(text), fc.integer({ min: 0, max: 100 }))
+    .map(([from, length, looksLike, percent]) => ({
+      kind: 'garbled' as const,
+      from,
+      to: from + length,
+      looksLike,
+      confidence: percent / 100,
+    })),
 );
 
 /** A record with its bytes as hex: comparable whatever kind of array holds them. */

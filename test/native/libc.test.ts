@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -17,6 +18,8 @@ import tty from 'node:tty';
 import { after, before, describe, it } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import type { Libc } from '../../src/core/libc.ts';
+import { ICOUNTER, RS485 } from '../../src/native/constants.ts';
+import { readCounters, readRs485, writeRs485 } from '../../src/native/libc.ts';
 import { requireLibc, until } from '../support/pty.ts';
 
 describe('libc', () => {
@@ -217,6 +220,101 @@ describe('libc', () => {
       const line = { baud: 9_600, dataBits: 8, parity: 'none', stopBits: 1.5 };
       await assert.rejects(libc.setLine(pair.slave, line, 'none'), { code: 'EINVAL' });
       pair.close();
+    });
+
+    it('doubles a true ff where errors are marked, and only there', async () => {
+      const pair = openPair();
+      const line = { baud: 9_600, dataBits: 8, parity: 'none', stopBits: 1 };
+      const buffer = Buffer.alloc(64);
+      for (const marksErrors of [true, false]) {
+        await libc.setLine(pair.slave, line, 'none', { marksErrors, afterOutput: true });
+        assert.equal(libc.marksErrors(pair.slave), marksErrors);
+        writeSync(pair.master, Buffer.from('a\xffb\0', 'latin1'));
+        const wanted = marksErrors ? 'a\xff\xffb\0' : 'a\xffb\0';
+        await until(() => libc.inputWaiting(pair.slave) === wanted.length, 'all of it');
+        const count = readSync(pair.slave, buffer);
+        assert.equal(buffer.toString('latin1', 0, count), wanted);
+      }
+      pair.close();
+    });
+
+    it('marks no error while something else hides it', async () => {
+      const pair = openPair();
+      const line = { baud: 9_600, dataBits: 8, parity: 'none', stopBits: 1 };
+      for (const hides of ['ignbrk', 'brkint', 'ignpar', 'istrip', '-parmrk', '-inpck']) {
+        await libc.setLine(pair.slave, line, 'none', { marksErrors: true });
+        execFileSync('stty', ['-F', pair.slavePath, hides]);
+        assert.equal(libc.marksErrors(pair.slave), false, hides);
+      }
+      pair.close();
+    });
+
+    it('keeps the signals of a line at its close, and all else of it as it was', async () => {
+      const pair = openPair();
+      const state = (): string =>
+        execFileSync('stty', ['-F', pair.slavePath, '-a'], { encoding: 'utf8' });
+      execFileSync('stty', ['-F', pair.slavePath, 'hupcl', '19200', 'icanon']);
+      const before = state();
+      assert.match(before, / hupcl/);
+      await libc.keepSignalsOnClose(pair.slave);
+      assert.equal(state(), before.replace(' hupcl', ' -hupcl'));
+      execFileSync('stty', ['-F', pair.slavePath, 'hupcl']);
+      const line = { baud: 19_200, dataBits: 8, parity: 'none', stopBits: 1 };
+      await libc.setLine(pair.slave, line, 'none');
+      assert.match(state(), / -hupcl/);
+      pair.close();
+    });
+
+    it('makes a tty exclusive, and says what is none', () => {
+      const pair = openPair();
+      libc.setExclusive(pair.slave, true);
+      libc.setExclusive(pair.slave, false);
+      pair.close();
+      const fd = openSync('/dev/null', 'r+');
+      assert.throws(() => libc.setExclusive(fd, true), { code: 'ENOTTY' });
+      closeSync(fd);
+    });
+
+    it('names the error of a driver without counters, low latency or RS-485', async () => {
+      const pair = openPair();
+      const rs485 = { rtsOnSend: true, delayBeforeMs: 0, delayAfterMs: 0, hearsItself: false };
+      assert.throws(() => libc.lineCounters(pair.slave), { code: 'ENOTTY' });
+      await assert.rejects(libc.setLowLatency(pair.slave), { code: 'ENOTTY' });
+      await assert.rejects(libc.setRs485(pair.slave, rs485), { code: 'ENOTTY' });
+      pair.close();
+    });
+
+    it('reads the counters of a driver, which are unsigned', () => {
+      const struct = Buffer.alloc(ICOUNTER.bytes);
+      // cts dsr rng dcd, rx tx, frame overrun parity brk, buf_overrun
+      [1, 2, 3, 4, 5, 6, 7, -1, 9, 10, 11].forEach((count, i) => struct.writeInt32LE(count, i * 4));
+      assert.deepEqual(readCounters(struct), {
+        cts: 1,
+        dsr: 2,
+        ri: 3,
+        dcd: 4,
+        framing: 7,
+        overrun: 0xffff_ffff,
+        parity: 9,
+        break: 10,
+        bufferOverrun: 11,
+      });
+    });
+
+    it('tells a driver RS-485 as the kernel has it, and reads its answer', () => {
+      const struct = Buffer.alloc(RS485.bytes);
+      const one = { rtsOnSend: true, delayBeforeMs: 3, delayAfterMs: 100, hearsItself: false };
+      const other = { rtsOnSend: false, delayBeforeMs: 0, delayAfterMs: 0, hearsItself: true };
+      writeRs485(struct, one);
+      assert.deepEqual(
+        [0, 4, 8].map((at) => struct.readUInt32LE(at)),
+        [0b0_0011, 3, 100],
+      );
+      assert.deepEqual(readRs485(struct), one);
+      writeRs485(struct, other);
+      assert.equal(struct.readUInt32LE(0), 0b1_0101);
+      assert.deepEqual(readRs485(struct), other);
+      assert.equal(readRs485(Buffer.alloc(RS485.bytes)), null);
     });
 
     it('names the error of a line without modem signals', async () => {

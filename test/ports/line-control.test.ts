@@ -53,7 +53,13 @@ describe('the line of a port', () => {
 
   it('is told as it is, to viewers as well', async () => {
     const world = await worldOf({
-      backend: { kind: 'device', path: '/dev/ttyS0', signals: { rts: false } },
+      backend: {
+        kind: 'device',
+        path: '/dev/ttyS0',
+        match: null,
+        signals: { rts: false },
+        rs485: null,
+      },
     });
     world.backend.seen = { cts: true, dtr: true };
     await world.attach('alice');
@@ -92,7 +98,13 @@ describe('the line of a port', () => {
 describe('a port that restores its line', () => {
   const restoring: Partial<PortSettings> = {
     restoreLine: true,
-    backend: { kind: 'device', path: '/dev/ttyS0', signals: { rts: false } },
+    backend: {
+      kind: 'device',
+      path: '/dev/ttyS0',
+      match: null,
+      signals: { rts: false },
+      rs485: null,
+    },
   };
 
   it('goes back to its settings and signals when who changed them leaves', async () => {
@@ -384,7 +396,7 @@ describe('a port that is held', () => {
     world.rack.retryNow();
     world.openers.clear();
     await world.rack.apply(
-      [portSettings('db1', { backend: { kind: 'pty', path: '/dev/pts/9' } })],
+      [portSettings('db1', { backend: { kind: 'pty', path: '/dev/pts/9', command: null } })],
       [registered('db1')],
     );
     world.rack.retryNow();

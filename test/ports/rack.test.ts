@@ -146,7 +146,9 @@ describe('rack, reloaded', () => {
     const watcher = await world.attach('alice');
     const first = world.backend;
     first.say('one ');
-    const moved = portSettings('db1', { backend: { kind: 'pty', path: '/dev/pts/9' } });
+    const moved = portSettings('db1', {
+      backend: { kind: 'pty', path: '/dev/pts/9', command: null },
+    });
     world.openers.set('db1', new FakeOpener());
     await reload(world, [moved]);
     await world.timers.advance(100);

@@ -27,6 +27,47 @@ const kinds = (world: World): string[] => world.spool.bodies().map(({ kind }) =>
 const marks = (world: World): string[] => world.spool.of('mark').map(({ text }) => text);
 
 describe('a sequence', () => {
+  it('keeps the times of its recipe, however long its steps and timers take', async () => {
+    const rts = (isOn: boolean): SequenceStep => ({ do: 'signals', signals: { rts: isOn } });
+    const recipe = [dtr(false), wait(100), rts(true), wait(50), rts(false), wait(25), dtr(true)];
+    const world = await worldOf({ tasks: [task('reset', recipe)] });
+    const beganMs = world.timers.nowMs();
+    const atMs: number[] = [];
+    const { backend } = world;
+    backend.setSignals = async (signals) => {
+      atMs.push(world.timers.nowMs() - beganMs);
+      await new Promise<void>((resolve) => world.timers.after(3, resolve)); // a USB transfer
+      backend.driven.push(signals);
+    };
+    const running = world.rack.run(alice, 'db1', { task: 'reset', isConfirmed: false });
+    // The clock is looked at only now and then.
+    for (let i = 0; i < 200; i++) await world.timers.advanceLate(1);
+    await running;
+    assert.deepEqual(backend.driven, [
+      { dtr: false },
+      { rts: true },
+      { rts: false },
+      { dtr: true },
+    ]);
+    for (const [index, wantedMs] of [0, 100, 150, 175].entries()) {
+      const lateMs = atMs[index]! - wantedMs;
+      assert.ok(lateMs >= 0 && lateMs <= 5, `step at ${atMs[index]} ms, not ${wantedMs}`);
+    }
+  });
+
+  it('keeps a pulse as long as it is to be when the driver hesitates', async () => {
+    const world = await worldOf({ tasks: [task('reset', [dtr(false), wait(100), dtr(true)])] });
+    const atMs: number[] = [];
+    world.backend.setSignals = async () => {
+      if (atMs.length === 0) await new Promise<void>((go) => world.timers.after(400, go));
+      atMs.push(world.timers.nowMs());
+    };
+    const running = world.rack.run(alice, 'db1', { task: 'reset', isConfirmed: false });
+    await world.timers.advance(1_000);
+    await running;
+    assert.equal(atMs[1]! - atMs[0]!, 100);
+  });
+
   it('does its steps in order, each with its record, as a session of its own', async () => {
     const reboot = task('reboot', [breakOf(300), wait(500), send('b'), dtr(false)]);
     const world = await worldOf({ tasks: [reboot] });

@@ -4,8 +4,10 @@ import type { Backend, BackendOpener, BackendSink } from '../../src/core/backend
 import type { Journal } from '../../src/core/clock.ts';
 import { Fault } from '../../src/core/fault.ts';
 import type { LineSettings } from '../../src/core/line-settings.ts';
-import type { RecordBody, RecordKind, SignalStates } from '../../src/core/record.ts';
+import type { SignalStates } from '../../src/core/line-settings.ts';
+import type { RecordBody, RecordKind } from '../../src/core/record.ts';
 import { offsetsOf } from '../../src/core/record.ts';
+import { NO_PACE } from '../../src/core/settings.ts';
 import type { PortSettings } from '../../src/core/settings.ts';
 import type { PortPosition, Spool, SpoolPort } from '../../src/core/spool.ts';
 import type { AuditRow, RegisteredPort } from '../../src/core/store.ts';
@@ -46,6 +48,12 @@ export class FakeTimers implements Timers {
     }
     this.#nowMs = untilMs;
     await settle(1);
+  }
+
+  /** The same, but all that became due meanwhile learns of it at the end: a busy event loop. */
+  async advanceLate(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    await this.advance(0);
   }
 }
 
@@ -290,12 +298,13 @@ export function portSettings(name: string, more: Partial<PortSettings> = {}): Po
     n: null,
     aliases: [],
     group: null,
-    backend: { kind: 'pty', path: `/dev/pts/${more.was ?? name}` },
+    backend: { kind: 'pty', path: `/dev/pts/${more.was ?? name}`, command: null },
     line: LINE,
     flow: 'none',
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    pace: NO_PACE,
     restoreLine: false,
     onOpen: [],
     onDetach: [],

@@ -17,15 +17,22 @@ const credit = fc.integer({ min: 0, max: 0xffff_ffff });
 
 const frame: fc.Arbitrary<ControlFrame> = fc.oneof(
   fc
-    .record({
-      version: u16,
-      argv: fc.array(fc.string({ unit: 'binary', maxLength: 20 }), { maxLength: 5 }),
-      columns: u16,
-      rows: u16,
-      isTerminal: fc.boolean(),
-      timeZone: fc.string(),
-    })
-    .map((hello): ControlFrame => ({ kind: 'hello', hello: { ...hello } })),
+    .record(
+      {
+        version: u16,
+        argv: fc.array(fc.string({ unit: 'binary', maxLength: 20 }), { maxLength: 5 }),
+        columns: u16,
+        rows: u16,
+        isTerminal: fc.boolean(),
+        timeZone: fc.string(),
+        progress: fc.record({ inputBytes: fc.option(fc.maxSafeNat()) }, { noNullPrototype: true }),
+      },
+      {
+        requiredKeys: ['version', 'argv', 'columns', 'rows', 'isTerminal', 'timeZone'],
+        noNullPrototype: true,
+      },
+    )
+    .map((hello): ControlFrame => ({ kind: 'hello', hello })),
   fc
     .record({
       kind: fc.constantFrom('stdin', 'stdout', 'stderr', 'pipe-input', 'pipe-output'),
@@ -126,7 +133,17 @@ describe('control framing', () => {
     assert.throws(() => encodeControl({ kind: 'stdout', bytes }), RangeError);
   });
 
-  for (const text of ['', '{', 'null', '[]', '{"version":1}', '{"version":-1,"argv":[]}']) {
+  const hello = '"version":1,"argv":[],"columns":1,"rows":1,"isTerminal":false,"timeZone":"UTC"';
+  for (const text of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '{"version":1}',
+    '{"version":-1,"argv":[]}',
+    `{${hello},"progress":5}`,
+    `{${hello},"progress":{"inputBytes":-1}}`,
+  ]) {
     it(`refuses the hello ${text || '(empty)'}`, () => {
       const payload = Buffer.from(text);
       const input = Uint8Array.from([1, 0, 0, 0, payload.length, ...payload]);

@@ -188,6 +188,15 @@ describe('recovery of a spool', () => {
         assert.deepEqual(recoverSpool(bench.path, IDS).cutShort, []);
         return 0;
       });
+      // Nothing of this read was a byte of the line.
+      port.readInto(1, 9, Date.now, (memory, start) => {
+        memory.write('\xff\0\0', start, 'latin1');
+        return 0;
+      });
+      port.readInto(1, 9, Date.now, () => {
+        assert.deepEqual(recoverSpool(bench.path, IDS).cutShort, []);
+        return 0;
+      });
     } finally {
       bench.end();
     }

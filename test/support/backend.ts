@@ -1,9 +1,11 @@
-import type { Backend, BackendSink } from '../../src/core/backend.ts';
+import { createBackends } from '../../src/backends/index.ts';
+import type { GivenServices } from '../../src/backends/services.ts';
+import type { Backend, BackendOpener, BackendSink } from '../../src/core/backend.ts';
 import type { Journal } from '../../src/core/clock.ts';
 import type { Fault } from '../../src/core/fault.ts';
 import type { Libc } from '../../src/core/libc.ts';
-import type { BackendSettings, PortSettings } from '../../src/core/settings.ts';
-import type { BackendServices } from '../../src/backends/services.ts';
+import { NO_PACE } from '../../src/core/settings.ts';
+import type { BackendSettings, DeviceSettings, PortSettings } from '../../src/core/settings.ts';
 import { Sweep } from '../../src/backends/tty/sweep.ts';
 import { until } from './pty.ts';
 
@@ -23,6 +25,7 @@ export function portSettings(
     input: 'masked',
     latency: 'normal',
     writers: 'one',
+    pace: NO_PACE,
     restoreLine: false,
     onOpen: [],
     onDetach: [],
@@ -45,8 +48,27 @@ export const silentJournal: Journal = {
   child: () => silentJournal,
 };
 
-export function backendServices(libc: Libc | null, sweep = new Sweep()): BackendServices {
-  return { libc, sweep, clock: { nowUs: () => Date.now() * 1_000 }, journal: silentJournal };
+export function backendServices(libc: Libc | null, sweep = new Sweep()): GivenServices {
+  return {
+    libc,
+    sweep,
+    clock: { nowUs: () => Date.now() * 1_000 },
+    journal: silentJournal,
+    lines: {
+      join() {
+        throw new Error('no port shares its line here');
+      },
+    },
+  };
+}
+
+/** As a daemon with this one port would make it. */
+export function createOpener(settings: PortSettings, services: GivenServices): BackendOpener {
+  return createBackends(services).makeOpener(settings);
+}
+
+export function device(path: string, changes: Partial<DeviceSettings> = {}): DeviceSettings {
+  return { kind: 'device', path, match: null, signals: {}, rs485: null, ...changes };
 }
 
 /** A port that remembers what its backend told it. */
@@ -55,6 +77,7 @@ export class RecordingSink implements BackendSink {
   readonly #memory = Buffer.alloc(65_536);
   receivedBytes = 0;
   readonly faults: Fault[] = [];
+  readonly events: Parameters<BackendSink['event']>[0][] = [];
   writableCalls = 0;
   calls = 0;
 
@@ -90,9 +113,10 @@ export class RecordingSink implements BackendSink {
     this.writableCalls++;
   }
 
-  event(): void {
+  readonly event: BackendSink['event'] = (event) => {
     this.calls++;
-  }
+    this.events.push(event);
+  };
 
   #keep(bytes: Buffer): void {
     this.#parts.push(bytes);

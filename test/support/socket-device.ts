@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import net from 'node:net';
+import tls from 'node:tls';
 
 /** The far end of a socket line: a server for one client, which takes nothing by itself. */
 export interface SocketDevice {
@@ -13,11 +14,18 @@ export interface SocketDevice {
   readonly dispose: () => Promise<void>;
 }
 
-export async function makeSocketDevice(listen: net.ListenOptions): Promise<SocketDevice> {
-  const server = net.createServer({ pauseOnConnect: true });
+/** `secure`: it speaks TLS. */
+export async function makeSocketDevice(
+  listen: net.ListenOptions,
+  secure: tls.TlsOptions | null = null,
+): Promise<SocketDevice> {
+  const server =
+    secure === null
+      ? net.createServer({ pauseOnConnect: true })
+      : tls.createServer({ ...secure, pauseOnConnect: true });
   let client: net.Socket | null = null;
   const connected: (() => void)[] = [];
-  server.on('connection', (socket) => {
+  server.on(secure === null ? 'connection' : 'secureConnection', (socket: net.Socket) => {
     client?.destroy();
     client = socket;
     socket.on('error', () => undefined);

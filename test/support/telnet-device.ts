@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
+import tls from 'node:tls';
 import { encodeComPort, parseComPort, type ComPortCommand } from '../../src/protocols/rfc2217.ts';
 import {
   decodeTelnet,
@@ -18,6 +19,8 @@ export interface TelnetDeviceOptions {
   isSilent?: boolean;
   /** What the server says before anything else. */
   greeting?: Uint8Array;
+  /** It speaks TLS. */
+  secure?: tls.TlsOptions | null;
   /** The server's answer to a request; null: none. Default: it is done. */
   answer?: (request: ComPortCommand) => ComPortCommand | null;
 }
@@ -37,13 +40,15 @@ export class TelnetDevice {
   #got: Buffer[] = [];
   #gotBytes = 0;
   #client: net.Socket | null = null;
-  readonly #options: Required<Omit<TelnetDeviceOptions, 'greeting'>>;
+  readonly #options: Required<Omit<TelnetDeviceOptions, 'greeting' | 'secure'>>;
   readonly #connected: (() => void)[] = [];
 
   constructor(options: TelnetDeviceOptions = {}) {
-    const { agrees = ALL_OPTIONS, isSilent = false, answer = answerAsAsked, greeting } = options;
+    const { agrees = ALL_OPTIONS, isSilent = false, answer = answerAsAsked } = options;
+    const { greeting, secure = null } = options;
     this.#options = { agrees, isSilent, answer };
-    this.server = net.createServer((socket) => this.#serve(socket, greeting));
+    const serve = (socket: net.Socket): void => this.#serve(socket, greeting);
+    this.server = secure === null ? net.createServer(serve) : tls.createServer(secure, serve);
   }
 
   get tcpPort(): number {

@@ -9,6 +9,7 @@ import type {
   SessionEvent,
 } from '../../src/core/attach.ts';
 import type { Journal } from '../../src/core/clock.ts';
+import type { DiscoveredLine, Finding, LoopbackResult } from '../../src/core/diagnosis.ts';
 import type { HostTerminal, VerbIo } from '../../src/core/frontend.ts';
 import type { Flow, LineSettings, LineState } from '../../src/core/line-settings.ts';
 import { formatLineSettings } from '../../src/core/line-settings.ts';
@@ -158,6 +159,8 @@ export function portStatus(name: string, more: Partial<PortStatus> = {}): PortSt
     writer: null,
     viewers: 0,
     incidents: 0,
+    errors: { breaks: 0, parity: 0, framing: 0, overrun: 0 },
+    looksLike: null,
     ...more,
   };
 }
@@ -477,6 +480,27 @@ export class FakeLocal implements LocalActions {
       },
     ],
     remove: async (_where, name) => void this.#ask('remove', name),
+  };
+
+  found: DiscoveredLine[] = [];
+  findings: Finding[] = [];
+  looped: LoopbackResult | null = null;
+
+  readonly lines: LocalActions['lines'] = {
+    discover: async (options, _signal, report) => {
+      this.#ask('discover', options);
+      if (options.listenMs !== null) await report('opening raises DTR and RTS');
+      return this.found;
+    },
+    doctor: async (about) => {
+      this.#ask('doctor', about);
+      return this.findings;
+    },
+    loopback: async (options) => {
+      this.#ask('loopback', options);
+      if (!options.isConfirmed) throw new Fault('CONFIRM', 'to be confirmed');
+      return this.looped!;
+    },
   };
 
   #ask(what: string, options: unknown): number {

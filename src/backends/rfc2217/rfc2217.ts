@@ -19,7 +19,7 @@ import {
 } from '../../protocols/rfc2217-client.ts';
 import { TELNET_OPTIONS } from '../../protocols/telnet-options.ts';
 import type { OpenerFactory } from '../services.ts';
-import { tcpOpener } from '../tcp/tcp.ts';
+import { reachServer } from '../tcp/tcp.ts';
 import { TelnetLine } from '../telnet/telnet-line.ts';
 import { telnetBackend } from '../telnet/telnet.ts';
 
@@ -28,18 +28,17 @@ import { telnetBackend } from '../telnet/telnet.ts';
  * server that knows only telnet is served as that, with a warning in the journal.
  */
 export const rfc2217Opener: OpenerFactory<'rfc2217'> = (settings, backend, services) => {
-  const { host, tcpPort, signals } = backend;
-  const tcp = tcpOpener(settings, { kind: 'tcp', host, tcpPort }, services);
-  const description = `rfc2217 ${tcp.target}`;
+  const server = reachServer('rfc2217', backend, services);
+  const { description } = server;
   const journal = services.journal.child({ room: 'backends', port: settings.name });
   return {
     kind: 'rfc2217',
-    target: tcp.target,
+    ...server,
     line: settings.line,
     async open(sink) {
       const line = new Rfc2217Line(description, sink, journal);
-      const stream = await tcp.open(line.streamSink);
-      return line.begin(stream, settings.line, settings.flow, signals);
+      const stream = await server.open(line.streamSink);
+      return line.begin(stream, settings.line, settings.flow, backend.signals);
     },
   };
 };

@@ -2,20 +2,19 @@ import type { Backend } from '../../core/backend.ts';
 import { Fault } from '../../core/fault.ts';
 import { encodeCommand } from '../../protocols/telnet.ts';
 import type { OpenerFactory } from '../services.ts';
-import { tcpOpener } from '../tcp/tcp.ts';
+import { reachServer } from '../tcp/tcp.ts';
 import { TelnetLine } from './telnet-line.ts';
 
 /** A telnet server: a terminal server's port, a machine's own console. It has BREAK, and no settings. */
-export const telnetOpener: OpenerFactory<'telnet'> = (settings, { host, tcpPort }, services) => {
-  const tcp = tcpOpener(settings, { kind: 'tcp', host, tcpPort }, services);
-  const description = `telnet ${tcp.target}`;
+export const telnetOpener: OpenerFactory<'telnet'> = (_settings, backend, services) => {
+  const server = reachServer('telnet', backend, services);
+  const { description } = server;
   return {
     kind: 'telnet',
-    target: tcp.target,
-    line: null,
+    ...server,
     async open(sink) {
       const line = new TelnetLine({ description, more: [], sink });
-      line.start(await tcp.open(line.streamSink));
+      line.start(await server.open(line.streamSink));
       await line.settled(SETTLED_MS);
       return telnetBackend(line, description);
     },

@@ -26,6 +26,8 @@ export interface DescriptorOptions {
   libc: Libc | null;
   /** `latency: low`: read at once also when nobody watches. */
   isLowLatency: boolean;
+  /** Instead of `sink.rxInto`, for input that is more than bytes; returns what `read` returned. */
+  receive?: (read: (memory: Buffer, start: number, lengthMax: number) => number) => number;
   /** The other end is gone; called once, the descriptor has stopped. `code`: of read(2), if any. */
   hungUp: (code: string | null) => void;
 }
@@ -39,6 +41,7 @@ const READS_MAX = 256;
  */
 export function startDescriptor(options: DescriptorOptions): Descriptor {
   const { fd, poller, sink, libc } = options;
+  const receive = options.receive ?? ((read) => sink.rxInto(read));
   let wanted = 0;
   let isInEvent = false;
   let hasWaitedToWrite = false;
@@ -65,7 +68,7 @@ export function startDescriptor(options: DescriptorOptions): Descriptor {
   const line: SweptLine = {
     readOnce() {
       if (isStopped) return -1;
-      const count = sink.rxInto(read);
+      const count = receive(read);
       if (count < 0) hangUp();
       return count;
     },

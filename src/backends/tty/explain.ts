@@ -1,7 +1,10 @@
 import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import os from 'node:os';
-import { describeHolder, findLockHolder, findOpener } from './holder.ts';
+import { basename } from 'node:path';
+import { freeingAdvice, whoHolds } from './held.ts';
+import { describeHolder } from './holder.ts';
+import { real, ttyNamed } from './sysfs.ts';
 
 /** Why a tty could not be opened, and what to do, in one sentence that begins with its path. */
 export async function explainOpenFailure(path: string, cause: unknown): Promise<string> {
@@ -32,6 +35,9 @@ export function explainPath(path: string): string | null {
   if (stat.isCharacterDevice()) return null;
   if (stat.isSocket())
     return `${path} is a unix socket, not a tty; configure it as "unix: ${path}"`;
+  if (stat.isFile() && path.startsWith('/dev/')) {
+    return `${path} is a regular file, not a tty: a program wrote to it while no device was there; remove it`;
+  }
   return `${path} is ${kindOf(stat)}, not a tty; name a device such as /dev/ttyUSB0`;
 }
 
@@ -44,13 +50,19 @@ export interface AccessFacts {
 
 /** The sentence for a device that the user may not open. */
 export function describeDenied(path: string, facts: AccessFacts): string {
-  const { user, owner, group } = facts;
-  const mode = (facts.mode & 0o777).toString(8).padStart(4, '0');
-  const groupMayOpen = (facts.mode & 0o060) === 0o060 && group !== 'root';
-  const fix = groupMayOpen
+  return `${path}: permission denied for user ${facts.user} (it belongs to ${facts.owner}:${facts.group}, mode ${formatMode(facts.mode)}); ${deniedFix(facts)}`;
+}
+
+export function deniedFix({ user, mode, group }: AccessFacts): string {
+  const groupMayOpen = (mode & 0o060) === 0o060 && group !== 'root';
+  return groupMayOpen
     ? `add the user to group ${group} (usermod -aG ${group} ${user}) and start Fairlead anew`
     : `give a group read and write access by a udev rule, and add user ${user} to that group`;
-  return `${path}: permission denied for user ${user} (it belongs to ${owner}:${group}, mode ${mode}); ${fix}`;
+}
+
+/** `0660` */
+export function formatMode(mode: number): string {
+  return (mode & 0o777).toString(8).padStart(4, '0');
 }
 
 /** Messages of the binding hold the C library's words, not the error's name. */
@@ -70,7 +82,7 @@ const REASONS: readonly { pattern: RegExp; explain: (path: string) => string | P
       explain: (path) =>
         path.startsWith('/dev/pts/')
           ? `${path}: the other end of the pty is closed; is its program still running?`
-          : `${path}: no hardware answers behind it; is this the right one? (see /proc/tty/driver/serial)`,
+          : explainNoHardware(path),
     },
     {
       pattern: /no such device|ENODEV|ENXIO/i,
@@ -89,10 +101,18 @@ const REASONS: readonly { pattern: RegExp; explain: (path: string) => string | P
 
 /** `how`: `has it locked`. Names the holder where it can be found. */
 export async function explainHeld(path: string, how: string): Promise<string> {
-  const holder = (await findLockHolder(path)) ?? (await findOpener(path));
+  const holder = await whoHolds(path);
   return holder === null
     ? `${path}: another process ${how}; find it with "fuser -v ${path}" and end it`
-    : `${path} is held by ${describeHolder(holder)}; one program at a time can have a line`;
+    : `${path} is held by ${describeHolder(holder)}; ${freeingAdvice(path, holder)}`;
+}
+
+/** An EIO at opening. Of a UART that is not there as programs say it: `/dev/ttyS4: not a tty`. */
+export function explainNoHardware(path: string, root = '/'): string {
+  const facts = ttyNamed(basename(real(path, root) ?? path), root);
+  return facts === null || facts.hasUart
+    ? `${path}: no hardware answers behind it; is this the right one? (see /proc/tty/driver/serial)`
+    : `${path}: not a tty that works: Linux made it for a UART that is not there; "fairlead discover" lists the real ones`;
 }
 
 function explainAccess(path: string): string | null {

@@ -1,45 +1,56 @@
-import { readdirSync, readFileSync, realpathSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { listTtys, real } from './sysfs.ts';
+import type { TtyFacts } from './sysfs.ts';
 
-export interface SerialDevice {
+export interface SerialDevice extends TtyFacts {
   /** The most stable path there is: by-id, else by-path, else the device itself. */
   path: string;
-  /** `/dev/ttyUSB0` */
-  device: string;
+  /** Of USB: in which a name made from what it says of itself is no name, as another says the same. */
+  sharesIdentity: boolean;
 }
 
 /**
- * Serial ports of this machine with something behind them: USB adapters, and those ttyS that have a
- * UART (`/sys/class/tty/ttySN/type` is not 0, PORT_UNKNOWN in linux/serial_core.h; Linux makes a
- * ttyS for every port that might be there).
+ * Serial lines of this machine with something behind them: USB adapters, UARTs of every kind, but no
+ * ttyS without one (Linux makes a ttyS for every port that might be there).
  */
 export function listSerialDevices(root = '/'): SerialDevice[] {
-  const devices = entries(join(root, 'sys/class/tty'))
-    .filter((name) => /^tty(USB|ACM|AMA|S)\d+$/.test(name) && hasUart(root, name))
-    .map((name) => join(root, 'dev', name));
-  const stable = new Map<string, string>();
-  for (const directory of ['dev/serial/by-path', 'dev/serial/by-id']) {
-    for (const name of entries(join(root, directory))) {
-      const path = join(root, directory, name);
-      stable.set(realpathSync(path), path);
-    }
-  }
-  return devices.map((device) => ({ path: stable.get(device) ?? device, device }));
+  const ttys = listTtys(root).filter(({ hasUart }) => hasUart);
+  const byId = linksOf('/dev/serial/by-id', root);
+  const byPath = linksOf('/dev/serial/by-path', root);
+  return ttys.map((facts) => {
+    const sharesIdentity = ttys.some((other) => other !== facts && areAlike(facts, other));
+    const isKnown = facts.usb !== null && facts.usb.serial !== null && !sharesIdentity;
+    const { device } = facts;
+    const stable = isKnown
+      ? (byId.get(device) ?? byPath.get(device))
+      : (byPath.get(device) ?? (sharesIdentity ? undefined : byId.get(device)));
+    return { ...facts, path: stable ?? device, sharesIdentity };
+  });
 }
 
-function hasUart(root: string, name: string): boolean {
-  if (!name.startsWith('ttyS')) return true;
-  try {
-    return readFileSync(join(root, 'sys/class/tty', name, 'type'), 'utf8').trim() !== '0';
-  } catch {
-    return false;
-  }
+/** Two lines that udev would give one name: /dev/serial/by-id then points at whichever came last. */
+function areAlike(a: TtyFacts, b: TtyFacts): boolean {
+  if (a.usb === null || b.usb === null) return false;
+  return ALIKE.every((key) => a.usb![key] === b.usb![key]);
 }
 
-function entries(directory: string): string[] {
+const ALIKE = ['vendor', 'product', 'serial', 'maker', 'model', 'interface', 'port'] as const;
+
+/** By device: the link in this directory that leads there. */
+function linksOf(directory: string, root: string): Map<string, string> {
+  const links = new Map<string, string>();
+  let names: string[];
   try {
-    return readdirSync(directory).sort();
+    names = readdirSync(join(root, directory)).sort();
   } catch {
-    return [];
+    return links;
   }
+  for (const name of names) {
+    const path = `${directory}/${name}`;
+    const device = real(path, root);
+    // Of usb and usbv2, say, the first: udev makes both for one device.
+    if (device !== null && !links.has(device)) links.set(device, path);
+  }
+  return links;
 }

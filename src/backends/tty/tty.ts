@@ -1,229 +1,165 @@
-import {
-  close as closeFd,
-  constants,
-  fstatSync,
-  open as openFd,
-  realpathSync,
-  statSync,
-} from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { promisify } from 'node:util';
-import { LinuxBinding } from '@serialport/bindings-cpp';
-import { Poller } from '@serialport/bindings-cpp/dist/poller.js';
-import type { Backend, BackendOpener, BackendSink } from '../../core/backend.ts';
+import type { Poller } from '@serialport/bindings-cpp/dist/poller.js';
+import type { Backend, BackendSink } from '../../core/backend.ts';
 import { Fault } from '../../core/fault.ts';
 import type { Libc } from '../../core/libc.ts';
 import { formatLineSettings } from '../../core/line-settings.ts';
-import type { Flow, LineSettings } from '../../core/line-settings.ts';
-import type { SignalStates } from '../../core/record.ts';
+import type { Flow, LineSettings, SignalStates } from '../../core/line-settings.ts';
 import type { PortSettings } from '../../core/settings.ts';
 import { atMost } from '../deadline.ts';
-import type { BackendServices, OpenerFactory } from '../services.ts';
+import type { BackendServices } from '../services.ts';
+import { CounterWatch } from './counter-watch.ts';
 import { startDescriptor } from './descriptor.ts';
-import { explainHeld, explainOpenFailure, explainPath } from './explain.ts';
-import { describeHolder, findLockHolder } from './holder.ts';
-import { watchPath } from './watch-return.ts';
+import type { Descriptor } from './descriptor.ts';
+import { MarkedInput } from './marked-input.ts';
 
-/** A serial device: a real UART, an adapter, anything with a tty driver. */
-export const deviceOpener: OpenerFactory<'device'> = (settings, backend, services) =>
-  ttyOpener('device', backend.path, backend.signals, settings.line, settings, services);
+export interface OpenedTty {
+  fd: number;
+  poller: Poller;
+  isPty: boolean;
+  /** What stands behind the tty, as it was set up; null: a pty, or nobody knows (no koffi). */
+  uart: OpenedUart | null;
+  /** Without koffi: throws away what waits in both directions. */
+  flush?: () => Promise<void>;
+  close(): Promise<void>;
+}
 
-/** A pty that another program made (`xl console`, QEMU): a tty without a UART behind it. */
-export const ptyOpener: OpenerFactory<'pty'> = (settings, backend, services) =>
-  ttyOpener('pty', backend.path, {}, null, settings, services);
+export interface OpenedUart {
+  line: LineSettings;
+  /** Its input has marks for errors (PARMRK). */
+  marksErrors: boolean;
+  /** At open; empty: its driver tells none. */
+  signals: SignalStates;
+}
+
+/** The part of the services that ttys need. */
+export type TtyServices = Pick<BackendServices, 'libc' | 'sweep' | 'counters'>;
+
+export interface TtyOptions {
+  path: string;
+  opened: OpenedTty;
+  sink: BackendSink;
+  settings: PortSettings;
+  services: TtyServices;
+  /** The device that was opened is still where it is to be. */
+  isThere: () => boolean;
+}
 
 interface Signals {
   dtr?: boolean;
   rts?: boolean;
 }
 
-function ttyOpener(
-  kind: 'device' | 'pty',
-  path: string,
-  signals: Signals,
-  line: LineSettings | null,
-  settings: PortSettings,
-  services: BackendServices,
-): BackendOpener {
-  const journal = services.journal.child({ room: 'backends', port: settings.name });
-  let wasLocked = false;
-
-  async function open(sink: BackendSink): Promise<Backend> {
-    const wrong = explainPath(path);
-    if (wrong !== null) throw new Fault('PORT_OPEN_FAILED', wrong);
-    // Opening sets the line before it learns of the lock: do not disturb its holder at each retry.
-    const holder = wasLocked ? await findLockHolder(path) : null;
-    if (holder !== null) {
-      const held = `${path} is held by ${describeHolder(holder)}; one program at a time can have a line`;
-      throw new Fault('PORT_OPEN_FAILED', held);
-    }
-    const isPty = isPtySlave(statSync(path).rdev);
-    let opened: OpenedTty;
-    try {
-      opened = await (isPty && services.libc !== null
-        ? openPtySlave(path, services.libc)
-        : openDevice(path, settings, services.libc));
-      wasLocked = false;
-    } catch (cause) {
-      if (cause instanceof Fault) throw cause;
-      const why = await explainOpenFailure(path, cause);
-      wasLocked = why.includes(' is held by ');
-      throw new Fault('PORT_OPEN_FAILED', why, cause);
-    }
-    if (signals.dtr !== undefined || signals.rts !== undefined) {
-      await applySignals(opened.fd).catch((err: unknown) => {
-        journal.warn({ err, path }, 'signals not set at open');
-      });
-    }
-    return new Tty(path, isPty, opened, sink, settings, services);
-  }
-
-  async function applySignals(fd: number): Promise<void> {
-    if (services.libc === null) throw new Error('needs the package koffi, which is not installed');
-    await services.libc.setSignals(fd, signals);
-  }
-
-  return { kind, target: path, line, open, watchReturn: (returned) => watchPath(path, returned) };
-}
-
-export interface OpenedTty {
-  fd: number;
-  poller: Poller;
-  /** Without koffi: throws away what waits in both directions. */
-  flush(): Promise<void>;
-  close(): Promise<void>;
-}
-
-/** By the binding, which takes an exclusive flock; then what the binding has no word for. */
-async function openDevice(
-  path: string,
-  { line, flow }: PortSettings,
-  libc: Libc | null,
-): Promise<OpenedTty> {
-  const isPlain = line.parity !== 'mark' && line.parity !== 'space' && line.stopBits !== 1.5;
-  if (!isPlain && libc === null) {
-    throw new Fault(
-      'PORT_OPEN_FAILED',
-      `${path}: ${formatLineSettings(line)} needs the package koffi, which is not installed; run "npm install"`,
-    );
-  }
-  const binding = await LinuxBinding.open({
-    path,
-    baudRate: line.baud,
-    dataBits: line.dataBits,
-    parity: line.parity === 'odd' || line.parity === 'even' ? line.parity : 'none',
-    stopBits: line.stopBits === 2 ? 2 : 1,
-    rtscts: flow === 'rtscts',
-    xon: flow === 'xonxoff',
-    xoff: flow === 'xonxoff',
-    xany: false,
-    hupcl: false,
-    lock: true,
-  });
-  const close = (): Promise<void> => binding.close();
-  const fd = binding.fd!;
-  try {
-    // Also clears HUPCL, so that later opens make no edge on DTR: boards reset on it.
-    await libc?.setLine(fd, line, flow);
-  } catch (error) {
-    if (!isPtySlave(fstatSync(fd).rdev)) {
-      await close();
-      throw error;
-    }
-  }
-  return { fd, poller: binding.poller, flush: () => binding.flush(), close };
-}
-
-/** Without the binding, whose open throws away what waits: a pty keeps what nobody has read yet. */
-async function openPtySlave(path: string, libc: Libc): Promise<OpenedTty> {
-  const { O_RDWR, O_NOCTTY, O_NONBLOCK } = constants;
-  const fd = await promisify(openFd)(path, O_RDWR | O_NOCTTY | O_NONBLOCK);
-  const close = (): Promise<void> => promisify(closeFd)(fd);
-  try {
-    if (!libc.lockExclusive(fd)) {
-      throw new Fault('PORT_OPEN_FAILED', await explainHeld(path, 'has it locked'));
-    }
-    libc.makeRaw(fd);
-    return { fd, poller: new Poller(fd), flush: () => Promise.resolve(), close };
-  } catch (error) {
-    await close();
-    throw error;
-  }
-}
-
-/** Pty slaves: majors 136 to 143 (Documentation/admin-guide/devices.txt). */
-function isPtySlave(rdev: number): boolean {
-  const major = (rdev >>> 8) & 0xfff;
-  return major >= 136 && major <= 143;
-}
-
 /** What the driver answers when it cannot: its error names. */
 const UNSUPPORTED = new Set(['ENOTTY', 'EINVAL', 'EOPNOTSUPP', 'ENOTSUP', 'ENOSYS', 'ENOIOCTLCMD']);
+/** What some adapters that are still there answer to what they do not know (a stalled USB request). */
+const REFUSED = new Set(['EIO', 'EPIPE', 'EPROTO']);
 /** A control transfer may hang; closing waits no longer than this for it, and for close(2). */
 const CLOSE_STEP_MS = 450;
+/** A change of the line waits so long for output under way: 4 KB, what a driver holds, at 9600 baud. */
+const OUTPUT_WAIT_MS = 5_000;
+/** But no longer than this while nothing of it moves: 16 bytes, a UART's FIFO, at 160 baud. */
+const OUTPUT_STUCK_MS = 1_000;
+const OUTPUT_POLL_MS = 5;
 
 /** An open tty, of either kind. Owns its descriptor; one control operation at a time (USB adapters need it so). */
 export class Tty implements Backend {
   readonly description: string;
   readonly #path: string;
-  readonly #isPty: boolean;
   readonly #opened: OpenedTty;
+  readonly #sink: BackendSink;
   readonly #libc: Libc | null;
-  readonly #openedRdev: number;
-  readonly #descriptor: ReturnType<typeof startDescriptor>;
+  readonly #isThere: () => boolean;
+  readonly #descriptor: Descriptor;
+  readonly #counters: CounterWatch | null = null;
+  readonly #input: MarkedInput | null = null;
   readonly #closing = new AbortController();
   #controls: Promise<unknown> = Promise.resolve();
   #isGone = false;
   /** The line is held in BREAK by `setBreak`. */
   #isBreaking = false;
+  #hasParity: boolean;
+  /** Nothing is written while the line changes: it would go out half before, half after. */
+  #isChanging = false;
+  #hasRefused = false;
 
-  constructor(
-    path: string,
-    isPty: boolean,
-    opened: OpenedTty,
-    sink: BackendSink,
-    settings: PortSettings,
-    services: BackendServices,
-  ) {
+  constructor({ path, opened, sink, settings, services, isThere }: TtyOptions) {
+    const { libc, counters, sweep } = services;
+    const { fd, poller, uart } = opened;
     this.description = describePath(path);
     this.#path = path;
-    this.#isPty = isPty;
     this.#opened = opened;
-    this.#libc = services.libc;
-    this.#openedRdev = fstatSync(opened.fd).rdev;
+    this.#sink = sink;
+    this.#libc = libc;
+    this.#isThere = isThere;
+    this.#hasParity = uart !== null && uart.line.parity !== 'none';
+    if (libc !== null && uart !== null) {
+      this.#counters = new CounterWatch({
+        fd,
+        libc,
+        clock: counters,
+        sink,
+        signals: () => this.#askSignals(libc),
+        hasParity: () => this.#hasParity,
+      });
+      this.#counters.observe(uart.signals);
+      if (uart.marksErrors) this.#input = new MarkedInput(sink, this.#counters);
+    }
+    const input = this.#input;
     this.#descriptor = startDescriptor({
-      fd: opened.fd,
-      poller: opened.poller,
+      fd,
+      poller,
       sink,
-      sweep: services.sweep,
-      libc: services.libc,
+      sweep,
+      libc,
       isLowLatency: settings.latency === 'low',
+      ...(input === null ? {} : { receive: (read) => input.receive(read) }),
       hungUp: (code) => {
         this.#isGone = true;
+        this.#counters?.stop();
+        input?.end();
         sink.gone(this.#goneFault(code));
       },
     });
   }
 
   write(bytes: Uint8Array): number {
-    return this.#descriptor.write(bytes);
+    if (!this.#isChanging) return this.#descriptor.write(bytes);
+    this.#hasRefused ||= bytes.length > 0;
+    return 0;
   }
 
   setWatched(watched: boolean): void {
     this.#descriptor.setWatched(watched);
   }
 
+  /**
+   * What was written goes out as it was meant to, if it moves at all; what came in is read before the
+   * change. Output that is stuck, or takes over 5 s, stays queued and goes out at the new settings.
+   */
   async setLine(line: LineSettings, flow: Flow): Promise<void> {
     const libc = this.#needUart('line settings');
-    await this.#control(`be set to ${formatLineSettings(line)}`, () =>
-      libc.setLine(this.#opened.fd, line, flow),
-    );
-    const is = libc.getLine(this.#opened.fd);
-    const made = formatLineSettings({ ...is, baud: line.baud } as LineSettings);
-    if (isNear(is.baud, line.baud) && made === formatLineSettings(line)) return;
+    const { fd, uart } = this.#opened;
+    await this.#control(`be set to ${formatLineSettings(line)}`, async () => {
+      this.#isChanging = true;
+      try {
+        // With nothing left in the driver, TCSETSW2 waits for the UART's own FIFO only.
+        const afterOutput = await this.#outputIsOut(libc);
+        this.#descriptor.readAll();
+        const marksErrors = uart?.marksErrors ?? false;
+        await libc.setLine(fd, line, flow, { marksErrors, afterOutput });
+        this.#hasParity = line.parity !== 'none';
+      } finally {
+        this.#isChanging = false;
+        this.#wakeWriters();
+      }
+    });
+    const made = describeMade(libc, fd, line, flow);
+    if (made === null) return;
     throw new Fault(
       'PORT_UNSUPPORTED',
-      `${this.#path}: its driver cannot do ${formatLineSettings(line)}; the line is at ${formatLineSettings(is as LineSettings)} now`,
+      `${this.#path}: its driver cannot do ${formatLineSettings(line)} ${flow}; the line is at ${made} now`,
     );
   }
 
@@ -262,21 +198,17 @@ export class Tty implements Backend {
   }
 
   async signals(): Promise<SignalStates> {
-    const libc = this.#libc;
-    if (this.#isPty || libc === null) return {};
-    try {
-      return await this.#control('tell its signals', () => libc.getSignals(this.#opened.fd));
-    } catch (error) {
-      if (error instanceof Fault && error.code === 'PORT_UNSUPPORTED') return {};
-      throw error;
-    }
+    if (this.#opened.uart === null || this.#libc === null) return {};
+    const states = await this.#askSignals(this.#libc);
+    if (!this.#isGone && !this.#closing.signal.aborted) this.#counters?.observe(states);
+    return states;
   }
 
   isAlive(): boolean {
     if (this.#isGone || this.#closing.signal.aborted) return false;
     try {
       this.#libc?.outputWaiting(this.#opened.fd); // EIO after a hang-up nobody told us of
-      return statSync(this.#path).rdev === this.#openedRdev;
+      return this.#isThere();
     } catch {
       return false;
     }
@@ -285,8 +217,10 @@ export class Tty implements Backend {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return;
     this.#descriptor.stop();
+    this.#input?.stop();
+    this.#counters?.stop();
     this.#closing.abort();
-    if (this.#libc === null) await atMost(CLOSE_STEP_MS, this.#opened.flush());
+    if (this.#opened.flush) await atMost(CLOSE_STEP_MS, this.#opened.flush());
     this.#discardOutput();
     await atMost(
       CLOSE_STEP_MS,
@@ -295,6 +229,42 @@ export class Tty implements Backend {
     // With output waiting, close(2) of a stuck line takes up to 30 s (closing_wait, setserial(8)).
     this.#discardOutput();
     await atMost(CLOSE_STEP_MS, this.#opened.close());
+  }
+
+  /** {} where the driver has none. */
+  async #askSignals(libc: Libc): Promise<SignalStates> {
+    try {
+      return await this.#control('tell its signals', () => libc.getSignals(this.#opened.fd));
+    } catch (error) {
+      if (error instanceof Fault && error.code === 'PORT_UNSUPPORTED') return {};
+      throw error;
+    }
+  }
+
+  /** Waits while output goes out; false: it is stuck, or takes too long, or nobody waits any more. */
+  async #outputIsOut(libc: Libc): Promise<boolean> {
+    const { signal } = this.#closing;
+    const startedMs = performance.now();
+    let movedMs = startedMs;
+    let least = Number.POSITIVE_INFINITY;
+    while (!signal.aborted) {
+      const waiting = libc.outputWaiting(this.#opened.fd);
+      if (waiting === 0) return true;
+      const nowMs = performance.now();
+      if (waiting < least) {
+        least = waiting;
+        movedMs = nowMs;
+      }
+      if (nowMs - movedMs >= OUTPUT_STUCK_MS || nowMs - startedMs >= OUTPUT_WAIT_MS) return false;
+      await sleep(OUTPUT_POLL_MS, undefined, { signal }).catch(() => undefined);
+    }
+    return false;
+  }
+
+  #wakeWriters(): void {
+    if (!this.#hasRefused) return;
+    this.#hasRefused = false;
+    if (!this.#isGone && !this.#closing.signal.aborted) this.#sink.writable();
   }
 
   async #releaseBreak(): Promise<void> {
@@ -311,7 +281,7 @@ export class Tty implements Backend {
 
   /** @throws Fault PORT_UNSUPPORTED where nothing stands behind `what`. */
   #needUart(what: string): Libc {
-    if (this.#isPty) {
+    if (this.#opened.isPty) {
       throw new Fault('PORT_UNSUPPORTED', `${this.#path} is a pty: it has no ${what}`);
     }
     if (this.#libc !== null) return this.#libc;
@@ -332,8 +302,9 @@ export class Tty implements Backend {
     } catch (cause) {
       if (cause instanceof Fault) throw cause;
       const { code, message } = cause as NodeJS.ErrnoException;
-      if (code === undefined || !UNSUPPORTED.has(code))
-        throw this.#goneFault(code ?? message, cause);
+      const isRefusal =
+        code !== undefined && (UNSUPPORTED.has(code) || (REFUSED.has(code) && this.isAlive()));
+      if (!isRefusal) throw this.#goneFault(code ?? message, cause);
       throw new Fault(
         'PORT_UNSUPPORTED',
         `${this.#path}: its driver cannot ${what} (${code})`,
@@ -343,7 +314,7 @@ export class Tty implements Backend {
   }
 
   #goneFault(code: string | null, cause?: unknown): Fault {
-    const why = this.#isPty
+    const why = this.#opened.isPty
       ? 'the other end of the pty closed'
       : 'the device went away (unplugged, or its driver hung up)';
     return new Fault(
@@ -362,6 +333,22 @@ function describePath(path: string): string {
   } catch {
     return path;
   }
+}
+
+/** What the driver made of the settings, `9600 8N1 none`; null: what was wanted, within what a clock can do. */
+export function describeMade(
+  libc: Libc,
+  fd: number,
+  line: LineSettings,
+  flow: Flow,
+): string | null {
+  const is = libc.getLine(fd) as LineSettings;
+  const madeFlow = libc.getFlow(fd);
+  const isMet =
+    isNear(is.baud, line.baud) &&
+    formatLineSettings({ ...is, baud: line.baud }) === formatLineSettings(line) &&
+    madeFlow === flow;
+  return isMet ? null : `${formatLineSettings(is)} ${madeFlow}`;
 }
 
 /** A UART divides its clock by whole numbers: 2 % off is what the other side still reads. */

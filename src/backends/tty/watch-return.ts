@@ -1,14 +1,16 @@
-import { existsSync, watch } from 'node:fs';
+import { existsSync, lstatSync, realpathSync, statSync, watch } from 'node:fs';
 import type { FSWatcher } from 'node:fs';
-import { dirname, join, parse } from 'node:path';
+import { basename, dirname, join, parse } from 'node:path';
 
 /**
  * Calls `returned` at each sign that `path` may have come (back): its directory entry was made, or
- * its permissions changed, which udev does a moment after. A directory that is not there either
- * (udev removes /dev/serial with its last link) is waited for in its parent. Returns a stop.
+ * its permissions changed, which udev does a moment after; also those of the device a link leads to.
+ * A directory that is not there either (udev removes /dev/serial with its last link) is waited for in
+ * its parent. Returns a stop.
  */
 export function watchPath(path: string, returned: () => void): () => void {
   const watchers = new Map<string, FSWatcher>();
+  const told = tellsNews(() => path, returned);
   let isStopped = false;
 
   /** Watches each directory on the way that exists, up to two above the path's own. */
@@ -17,7 +19,7 @@ export function watchPath(path: string, returned: () => void): () => void {
       if (watchers.has(directory) || !existsSync(directory)) continue;
       try {
         const watcher = watch(directory, { persistent: false }, (_event, name) => {
-          if (name !== null && name !== entry) return;
+          if (name !== null && name !== entry && name !== targetIn(directory)) return;
           drop(join(directory, entry)); // a directory that went and came is another one
           changed();
         });
@@ -26,6 +28,16 @@ export function watchPath(path: string, returned: () => void): () => void {
       } catch {
         // Out of inotify watches, or it went away meanwhile: the port's back-off retries anyhow.
       }
+    }
+  }
+
+  /** The entry that a link leads to, when it is in this directory. */
+  function targetIn(directory: string): string | null {
+    try {
+      const target = realpathSync(path);
+      return target !== path && dirname(target) === directory ? basename(target) : null;
+    } catch {
+      return null;
     }
   }
 
@@ -38,7 +50,7 @@ export function watchPath(path: string, returned: () => void): () => void {
     if (isStopped) return;
     for (const directory of watchers.keys()) if (!existsSync(directory)) drop(directory);
     refresh();
-    if (existsSync(path)) returned();
+    told();
   }
 
   refresh();
@@ -46,6 +58,56 @@ export function watchPath(path: string, returned: () => void): () => void {
     isStopped = true;
     for (const directory of [...watchers.keys()]) drop(directory);
   };
+}
+
+/**
+ * Calls `returned` when `current` names another device than before, or the same with other
+ * permissions, after an entry of the directory that `concerns` it came, went or changed. Returns a
+ * stop.
+ */
+export function watchDirectory(options: {
+  directory: string;
+  concerns: (name: string) => boolean;
+  current: () => string | null;
+  returned: () => void;
+}): () => void {
+  const { directory, concerns, current, returned } = options;
+  const told = tellsNews(current, returned);
+  try {
+    const watcher = watch(directory, { persistent: false }, (_event, name) => {
+      if (name === null || concerns(name)) told();
+    });
+    watcher.on('error', () => watcher.close());
+    return () => watcher.close();
+  } catch {
+    return () => undefined; // out of inotify watches: the port's back-off retries anyhow
+  }
+}
+
+/**
+ * Whoever writes to a tty makes an event in its directory, and so does whoever writes to /dev/null:
+ * what counts is another node, or another owner or mode.
+ */
+function tellsNews(current: () => string | null, returned: () => void): () => void {
+  let known = stateOf(current());
+  return () => {
+    const now = stateOf(current());
+    if (now === known) return;
+    known = now;
+    if (now !== null) returned();
+  };
+}
+
+function stateOf(path: string | null): string | null {
+  if (path === null) return null;
+  try {
+    const link = lstatSync(path);
+    const node = statSync(path);
+    const parts = [path, link.ino, link.ctimeMs, node.ino, node.rdev, node.mode, node.ctimeMs];
+    return parts.join(' ');
+  } catch {
+    return null; // not there
+  }
 }
 
 /** The path's directory and two above it, each with the entry that leads on; not the root. */

@@ -8,7 +8,7 @@ import { watchPath } from '../tty/watch-return.ts';
 const CONNECT_TIMEOUT_MS = 10_000;
 
 /** A unix socket that somebody listens on: QEMU's `-serial unix:`, bhyve, Firecracker. */
-export const unixOpener: OpenerFactory<'unix'> = (_settings, { path }) => ({
+export const unixOpener: OpenerFactory<'unix'> = (_settings, { path }, { sweep }) => ({
   kind: 'unix',
   target: path,
   line: null,
@@ -16,6 +16,8 @@ export const unixOpener: OpenerFactory<'unix'> = (_settings, { path }) => ({
     openSocket(
       {
         connect: (onread) => net.connect({ path, onread }),
+        readyAt: 'connect',
+        sweep,
         description: `unix ${path}`,
         connectTimeoutMs: CONNECT_TIMEOUT_MS,
         explain: (error) => explain(path, error),
@@ -37,6 +39,9 @@ function explain(path: string, error: NodeJS.ErrnoException): string {
   }
   if (error.code === 'ECONNREFUSED') {
     return `unix ${path}: nobody listens there (a socket left behind?); is the machine running?`;
+  }
+  if (error.code === 'EAGAIN') {
+    return `unix ${path}: it takes no more clients; QEMU's sockets take one at a time: who has it? (ss -xp | grep '${path}')`;
   }
   return `unix ${path}: ${describeSocketError(error)}`;
 }

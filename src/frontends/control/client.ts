@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import { Fault } from '../../core/fault.ts';
+import type { VerbIo } from '../../core/frontend.ts';
 import {
   CONTROL_PAYLOAD_BYTES_MAX,
   CONTROL_START,
@@ -8,6 +9,7 @@ import {
   decodeControl,
   encodeControl,
   type ControlFrame,
+  type ControlHello,
 } from '../../protocols/control.ts';
 import { PipedChild } from './piped-child.ts';
 import { TypedCommands } from './typed-commands.ts';
@@ -21,6 +23,8 @@ export interface RemoteRequest {
   stderr: Writable;
   /** Standard output is a terminal (and so, for a session, should be standard input). */
   isTerminal: boolean;
+  /** Standard error is a terminal, on which the verb may draw how far its input is. */
+  progress?: VerbIo['progress'];
   /** IANA name. */
   timeZone: string;
   /** Gives SIGINT, SIGTERM, SIGHUP, SIGCONT and exit: `process`. */
@@ -78,7 +82,15 @@ class RemoteRun {
     this.#listen();
     const { argv, isTerminal, timeZone, stdout } = request;
     const { columns = 80, rows = 24 } = stdout;
-    const hello = { version: CONTROL_VERSION, argv, columns, rows, isTerminal, timeZone };
+    const hello: ControlHello = {
+      version: CONTROL_VERSION,
+      argv,
+      columns,
+      rows,
+      isTerminal,
+      timeZone,
+      ...(request.progress && { progress: request.progress }),
+    };
     try {
       this.#send({ kind: 'hello', hello });
     } catch {

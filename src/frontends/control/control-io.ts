@@ -15,6 +15,7 @@ import { ControlHost } from './host.ts';
 export class ControlIo implements VerbIo {
   readonly isTerminal: boolean;
   readonly timeZone: string;
+  readonly progress: VerbIo['progress'];
   readonly #host: ControlHost | null;
   readonly #send: (frame: ControlFrame) => void;
   readonly #cut: (why: string) => void;
@@ -38,6 +39,7 @@ export class ControlIo implements VerbIo {
     inputFailed: (error: unknown) => void,
   ) {
     this.isTerminal = hello.isTerminal;
+    this.progress = hello.progress;
     this.timeZone = isTimeZone(hello.timeZone) ? hello.timeZone : 'UTC';
     this.#columns = hello.columns || 80;
     this.#rows = hello.rows || 24;

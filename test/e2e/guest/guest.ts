@@ -1,14 +1,11 @@
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface, type Interface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { compileC } from '../../support/compile-c.ts';
 import { freeTcpPort } from '../daemon.ts';
 import { grubImage, linuxImage, xenImage } from './image.ts';
+import { startQemu, type Qemu, type Qmp } from './qemu.ts';
 
 /** A real machine's serial line: Linux under QEMU, without KVM. Start one at a time. */
 export interface Guest {
@@ -40,6 +37,10 @@ export interface GuestOptions {
   machine?: 'linux' | 'xen' | 'grub';
   /** More words for the kernel's command line: `panic=5`, `guest.die=2`. */
   append?: string;
+  /** Of Xen: `com1H` has the top bit of each byte set, both ways. */
+  console?: 'com1' | 'com1H';
+  /** Gives it a network card, whose host 10.0.2.2 is this machine's loopback; the packets go into this file. */
+  packets?: string;
 }
 
 /** A safety net: a guest boots in some ten seconds without KVM. */
@@ -47,38 +48,16 @@ const PATIENCE_MS = 120_000;
 
 /** Boots a guest of the project's own, stopped before its first instruction. */
 export async function startGuest(options: GuestOptions): Promise<Guest> {
-  const machineArguments = argumentsOf(options.machine ?? 'linux', options.append ?? '');
+  const machineArguments = argumentsOf(options);
   const directory = mkdtempSync(join(tmpdir(), 'fairlead-guest-'));
   const logFile = join(directory, 'serial.log');
   const socket = join(directory, 'serial.sock');
-  const qmpSocket = join(directory, 'qmp.sock');
   const tcpPort = options.serial === 'telnet' ? await freeTcpPort() : 0;
   const line = {
     unix: `socket,id=line,path=${socket},server=on,wait=off`,
     pty: 'pty,id=line',
     telnet: `socket,id=line,host=127.0.0.1,port=${tcpPort},server=on,wait=off,telnet=on`,
   }[options.serial];
-  const child = spawn(
-    'qemu-system-x86_64',
-    [
-      ...['-machine', 'pc', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S'],
-      ...machineArguments,
-      ...['-chardev', `${line},logfile=${logFile},logappend=off`, '-serial', 'chardev:line'],
-      ...['-qmp', `unix:${qmpSocket},server=on,wait=off`],
-    ],
-    {
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env: {
-        ...process.env,
-        LD_PRELOAD: compileC('test/e2e/guest/patient.c', ['-shared', '-fPIC']),
-      },
-    },
-  );
-  let complaint = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (complaint += text));
-  const exited = once(child, 'exit');
-  const endWithUs = (): void => void child.kill('SIGKILL');
-  process.once('exit', endWithUs);
   let last: Buffer | null = null;
   const said = (): Buffer => last ?? readIfThere(logFile);
 
@@ -87,40 +66,44 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
     // Stopped first: a byte is sent before it is written down. But it may be waiting for a reader
     // that never reads again, so it is not asked for long, and not asked to end.
     await Promise.race([
-      qmp?.execute('stop').catch(() => undefined),
+      qemu?.qmp.execute('stop').catch(() => undefined),
       sleep(2_000, undefined, { ref: false }),
     ]);
-    if (!hasEnded(child)) child.kill('SIGKILL');
-    await exited;
-    process.off('exit', endWithUs);
+    await qemu?.stop();
     last = readIfThere(logFile);
-    qmp?.close();
     rmSync(directory, { recursive: true, force: true });
   }
 
-  let qmp: Qmp | null = null;
+  let qemu: Qemu | null = null;
   try {
-    qmp = await Qmp.connect(qmpSocket, () => {
-      if (hasEnded(child)) throw new Error(`QEMU ended: ${complaint}`);
-    });
-    const machine = qmp;
+    qemu = await startQemu(
+      [
+        ...machineArguments,
+        ...networkArguments(options.packets),
+        ...['-chardev', `${line},logfile=${logFile},logappend=off`, '-serial', 'chardev:line'],
+      ],
+      join(directory, 'qmp.sock'),
+      { LD_PRELOAD: compileC('test/e2e/guest/patient.c', ['-shared', '-fPIC']) },
+    );
+    const { pid, qmp, complaint } = qemu;
     const path = {
       unix: async () => socket,
-      pty: () => ptyPath(machine),
+      pty: () => ptyPath(qmp),
       telnet: async () => `127.0.0.1:${tcpPort}`,
     }[options.serial];
     return {
-      pid: child.pid!,
+      pid,
       path: await path(),
       said,
-      run: async () => void (await machine.execute('cont')),
-      qmp: (command, arguments_) => machine.execute(command, arguments_),
+      run: async () => void (await qmp.execute('cont')),
+      qmp: (command, arguments_) => qmp.execute(command, arguments_),
       async saidText(text) {
         const deadline = performance.now() + PATIENCE_MS;
         for (;;) {
           const all = said().toString('latin1');
           if (typeof text === 'string' ? all.includes(text) : text.test(all)) return;
-          if (hasEnded(child)) throw new Error(`QEMU ended: ${complaint}`);
+          const why = complaint();
+          if (why !== null) throw new Error(why);
           if (performance.now() > deadline) {
             throw new Error(
               `the guest did not say ${String(text)}; its last words: ${all.slice(-500)}`,
@@ -137,7 +120,8 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
   }
 }
 
-function argumentsOf(machine: NonNullable<GuestOptions['machine']>, append: string): string[] {
+function argumentsOf(options: GuestOptions): string[] {
+  const { machine = 'linux', append = '', console = 'com1' } = options;
   switch (machine) {
     case 'linux': {
       const { kernel, initramfs } = linuxImage();
@@ -152,13 +136,21 @@ function argumentsOf(machine: NonNullable<GuestOptions['machine']>, append: stri
       // A dom0 kernel dies early on the richer CPU models of an emulator.
       return [
         ...['-cpu', 'qemu64', '-m', '640', '-kernel', hypervisor],
-        ...['-append', 'com1=115200,8n1 console=com1 dom0_mem=256M noreboot'],
+        ...['-append', `com1=115200,8n1 console=${console} dom0_mem=256M noreboot`],
         ...['-initrd', `${kernel} console=hvc0 guest.tty=hvc0 ${append},${initramfs}`],
       ];
     }
     case 'grub':
       return ['-cpu', 'qemu64', '-m', '64', '-cdrom', grubImage(), '-boot', 'd'];
   }
+}
+
+function networkArguments(packets: string | undefined): string[] {
+  if (packets === undefined) return [];
+  return [
+    ...['-netdev', 'user,id=net', '-device', 'e1000,netdev=net'],
+    ...['-object', `filter-dump,id=dump,netdev=net,file=${packets}`],
+  ];
 }
 
 async function ptyPath(qmp: Qmp): Promise<string> {
@@ -173,58 +165,5 @@ function readIfThere(path: string): Buffer {
     return readFileSync(path);
   } catch {
     return Buffer.alloc(0);
-  }
-}
-
-function hasEnded(child: ChildProcess): boolean {
-  return child.exitCode !== null || child.signalCode !== null;
-}
-
-/** QEMU's machine protocol: one JSON object a line each way. */
-class Qmp {
-  readonly #socket: Socket;
-  readonly #lines: Interface;
-  readonly #answers: AsyncIterator<string>;
-
-  private constructor(socket: Socket) {
-    this.#socket = socket;
-    this.#lines = createInterface({ input: socket });
-    this.#answers = this.#lines[Symbol.asyncIterator]();
-    socket.on('error', () => undefined); // QEMU ends before its client
-  }
-
-  /** Waits for QEMU to listen; `check` throws when that will not happen any more. */
-  static async connect(path: string, check: () => void): Promise<Qmp> {
-    for (;;) {
-      check();
-      const socket = connect(path);
-      const isOpen = await new Promise<boolean>((resolve) => {
-        socket.once('connect', () => resolve(true));
-        socket.once('error', () => resolve(false));
-      });
-      if (isOpen) {
-        const qmp = new Qmp(socket);
-        await qmp.#answers.next(); // QEMU's greeting
-        await qmp.execute('qmp_capabilities');
-        return qmp;
-      }
-      await sleep(20);
-    }
-  }
-
-  async execute(command: string, arguments_?: object): Promise<unknown> {
-    this.#socket.write(`${JSON.stringify({ execute: command, arguments: arguments_ })}\n`);
-    for (;;) {
-      const line = await this.#answers.next();
-      if (line.done) throw new Error(`QEMU closed before it answered ${command}`);
-      const answer = JSON.parse(line.value) as { return?: unknown; error?: { desc: string } };
-      if (answer.error) throw new Error(`${command}: ${answer.error.desc}`);
-      if ('return' in answer) return answer.return;
-    }
-  }
-
-  close(): void {
-    this.#lines.close();
-    this.#socket.destroy();
   }
 }

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -12,7 +13,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { CACHE, PROJECT } from '../../support/project.ts';
 
@@ -25,6 +26,7 @@ export interface LinuxImage {
 export const GUEST_LOGIN = { user: 'root', password: 'fairlead' } as const;
 
 const INIT = join(PROJECT, 'test/e2e/guest/init');
+const APPLIANCE_INIT = join(PROJECT, 'test/e2e/guest/appliance-init');
 /** Goes up when what is made here changes in a way that its inputs do not show. */
 const RECIPE = 1;
 
@@ -33,7 +35,8 @@ const RECIPE = 1;
  * the first time (apt-get download, nothing is installed), then it is taken from .cache/.
  */
 export function linuxImage(): LinuxImage {
-  const hash = createHash('sha256').update(readFileSync(INIT)).update(JSON.stringify(GUEST_LOGIN));
+  const hash = createHash('sha256').update(readFileSync(INIT));
+  hash.update(JSON.stringify([GUEST_LOGIN, NETWORK_MODULES]));
   const directory = madeOnce(`image-${RECIPE}-${hash.digest('hex').slice(0, 12)}`, (made, work) => {
     const kernel = unpack(kernelPackage(), work);
     const busybox = join(unpack('busybox-static', work), 'bin/busybox');
@@ -41,9 +44,106 @@ export function linuxImage(): LinuxImage {
     const vmlinuz = readdirSync(boot).find((name) => name.startsWith('vmlinuz-'));
     if (vmlinuz === undefined) throw new Error(`no kernel in ${kernel}`);
     copyFileSync(join(boot, vmlinuz), join(made, 'vmlinuz'));
-    writeFileSync(join(made, 'initramfs.gz'), initramfs(busybox, join(work, 'root')));
+    const root = join(work, 'root');
+    copyModules(kernel, NETWORK_MODULES, join(root, 'modules'));
+    writeFileSync(join(made, 'initramfs.gz'), initramfs(busybox, root));
   });
   return { kernel: join(directory, 'vmlinuz'), initramfs: join(directory, 'initramfs.gz') };
+}
+
+/** For `guest.netconsole=`. */
+const NETWORK_MODULES = ['e1000', 'netconsole'];
+
+/**
+ * What the appliance guest boots from: the same kernel with the modules its hardware needs, and udev,
+ * which a machine that builds containers has not; all else is taken from the machine's own root.
+ */
+export function applianceImage(): LinuxImage {
+  const hash = createHash('sha256').update(readFileSync(APPLIANCE_INIT));
+  hash.update(JSON.stringify([APPLIANCE_MODULES, APPLIANCE_PACKAGES]));
+  const name = `appliance-${RECIPE}-${hash.digest('hex').slice(0, 12)}`;
+  const directory = madeOnce(name, (made, work) => {
+    const kernel = unpack(kernelPackage(), work);
+    const vmlinuz = readdirSync(join(kernel, 'boot')).find((file) => file.startsWith('vmlinuz-'));
+    if (vmlinuz === undefined) throw new Error(`no kernel in ${kernel}`);
+    copyFileSync(join(kernel, 'boot', vmlinuz), join(made, 'vmlinuz'));
+    const busybox = join(unpack('busybox-static', work), 'bin/busybox');
+    const root = join(work, 'root');
+    mkdirSync(join(root, 'bin'), { recursive: true });
+    copyFileSync(busybox, join(root, 'bin/busybox'));
+    symlinkSync('busybox', join(root, 'bin/sh'));
+    copyFileSync(APPLIANCE_INIT, join(root, 'init'));
+    copyModules(kernel, APPLIANCE_MODULES, join(root, 'modules'));
+    for (const added of APPLIANCE_PACKAGES) addPackage(unpack(added, work), join(root, 'added'));
+    writeFileSync(join(made, 'initramfs.gz'), archive(busybox, root));
+  });
+  return { kernel: join(directory, 'vmlinuz'), initramfs: join(directory, 'initramfs.gz') };
+}
+
+/**
+ * Archives the build and the packages it runs with, without what only compilers read, as they lie in
+ * the project: a guest that unpacks it into memory starts Node many times quicker than over 9p, where
+ * each look at a file waits for QEMU's turn on a busy machine.
+ */
+export function packBuild(target: string, directories: readonly string[]): void {
+  const lock = JSON.parse(readFileSync(join(PROJECT, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean }>;
+  };
+  const packages = Object.entries(lock.packages)
+    .filter(([path, { dev }]) => path !== '' && !dev && existsSync(join(PROJECT, path)))
+    .map(([path]) => path);
+  const skipped = ['map', 'ts', 'mts', 'cts', 'c', 'h', 'cc', 'cpp', 'a', 'md'];
+  execFileSync('tar', [
+    ...['-C', PROJECT, '-cf', target, '--hard-dereference'],
+    ...skipped.map((extension) => `--exclude=*.${extension}`),
+    ...['package.json', 'migrations', ...packages, ...directories],
+  ]);
+}
+
+/** In the order they are loaded; what they need comes before them. */
+const APPLIANCE_MODULES = [
+  ...['virtio_pci', '9pnet_virtio', '9p', 'overlay', 'virtio_net', 'virtio_blk'],
+  ...['xhci_pci', 'usbmon', 'ftdi_sio', 'cdc_acm'],
+  ...['dummy_hcd', 'usb_f_acm', 'g_serial', 'vhci_hcd'],
+];
+const APPLIANCE_PACKAGES = ['udev', 'libudev1', 'libkmod2'];
+
+/** Copies kernel modules and all they need, and writes `order`: the files as they are to be loaded. */
+function copyModules(kernel: string, names: readonly string[], target: string): void {
+  mkdirSync(target, { recursive: true });
+  const files = new Map<string, string>();
+  for (const path of readdirSync(kernel, { recursive: true, encoding: 'utf8' })) {
+    if (path.endsWith('.ko')) files.set(moduleName(path), join(kernel, path));
+  }
+  const order: string[] = [];
+  function add(name: string): void {
+    const file = files.get(name);
+    if (file === undefined) throw new Error(`the kernel has no module ${name}`);
+    if (order.includes(basename(file))) return;
+    // Every module says itself what it needs; what the kernel has built in is not named there.
+    const needs = /\0depends=([^\0]*)\0/.exec(readFileSync(file, 'latin1'))?.[1] ?? '';
+    for (const needed of needs.split(',')) if (needed !== '') add(moduleName(needed));
+    copyFileSync(file, join(target, basename(file)));
+    order.push(basename(file));
+  }
+  names.forEach(add);
+  writeFileSync(join(target, 'order'), order.map((file) => `${file}\n`).join(''));
+}
+
+/** `kernel/fs/9p/9p.ko`, `xhci-pci`: a module's name has no hyphens, its file may. */
+function moduleName(path: string): string {
+  return basename(path, '.ko').replaceAll('-', '_');
+}
+
+/** Programs, rules and libraries of an unpacked package, on a system whose /bin and /lib are in /usr. */
+function addPackage(unpacked: string, target: string): void {
+  for (const directory of ['bin', 'lib', 'usr/bin', 'usr/lib']) {
+    const from = join(unpacked, directory);
+    if (!existsSync(from)) continue;
+    const to = join(target, directory.startsWith('usr/') ? directory : `usr/${directory}`);
+    cpSync(from, to, { recursive: true, verbatimSymlinks: true });
+  }
+  rmSync(join(target, 'usr/lib/udev/hwdb.d'), { recursive: true, force: true }); // 12 MB of names
 }
 
 /** Debian's Xen, unpacked as QEMU's multiboot loader wants it, and the Linux guest as its dom0. */
@@ -139,7 +239,7 @@ function unpack(name: string, work: string): string {
   return target;
 }
 
-/** A root file system of busybox, our init, and one user. busybox makes the archive itself. */
+/** A root file system of busybox, our init, and one user. */
 function initramfs(busybox: string, root: string): Buffer {
   for (const directory of ['bin', 'etc', 'dev', 'root']) {
     mkdirSync(join(root, directory), { recursive: true });
@@ -159,6 +259,11 @@ function initramfs(busybox: string, root: string): Buffer {
     profile: "export PATH=/sbin:/bin:/usr/sbin:/usr/bin PS1='\\u@\\h:\\w# '\n",
   };
   for (const [name, text] of Object.entries(files)) writeFileSync(join(root, 'etc', name), text);
+  return archive(busybox, root);
+}
+
+/** A root file system as the kernel unpacks it. busybox makes the archive itself. */
+function archive(busybox: string, root: string): Buffer {
   execFileSync('chmod', ['755', join(root, 'init'), join(root, 'bin/busybox')]);
   const names = readdirSync(root, { recursive: true, encoding: 'utf8' }).sort();
   return gzipSync(
@@ -166,7 +271,7 @@ function initramfs(busybox: string, root: string): Buffer {
       cwd: root,
       input: `${names.join('\n')}\n`,
       stdio: ['pipe', 'pipe', 'ignore'],
-      maxBuffer: 64 * 1024 * 1024,
+      maxBuffer: 256 * 1024 * 1024,
     }),
   );
 }
