@@ -28,7 +28,8 @@ export type RecordKind = keyof typeof RECORD_KINDS;
 
 /**
  * What went wrong on the wire. `parity`, `framing`: the rx byte that follows the record is the bad
- * one; with `count` over 1 the errors were too many for a record each, and lie before it. `overrun`:
+ * one (but of CDC-ACM adapters, which only count: it came in the 200 ms before); with `count` over 1
+ * the errors were too many for a record each, and lie before it. `overrun`:
  * the UART or the driver lost at least `count` bytes here. `break`: BREAKs beyond those with a record
  * of their own.
  */

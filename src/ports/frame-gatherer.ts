@@ -11,6 +11,8 @@ export interface LiveFrame {
 
 /** With more frames than this in `GATHER_MS` a port streams: nobody waits for an echo. */
 const FRAMES_AT_ONCE_MAX = 4;
+/** What is less work than this in that time, each frame for each session, can go on as it comes. */
+const WRITES_AT_ONCE_MAX = 40;
 /** As long as the capture thread lets a line fill that streams. */
 const GATHER_MS = 10;
 /** Frames that were gathered are one of at most this size, so that credit returns by and by. */
@@ -18,9 +20,9 @@ const GATHERED_BYTES_MAX = 16_384;
 
 /**
  * The live bytes of one port on their way to its sessions. Frames go on at once while they are few;
- * of a port that streams those of 10 ms go on as one. Fifty readers of it cost fifty writes for each
- * frame, whatever its size: with a frame for every poller event their thread had time for nothing
- * else, and each reader lagged by megabytes of small buffers.
+ * of a port that streams to many those of 10 ms go on as one. Fifty readers cost fifty writes for
+ * each frame, whatever its size: with a frame for every poller event their thread would have time for
+ * nothing else, and each of them would lag until it is too slow.
  */
 export class FrameGatherer {
   readonly #timers: Timers;
@@ -28,6 +30,7 @@ export class FrameGatherer {
   #sinceMs = Number.NEGATIVE_INFINITY;
   /** Since then; while the port streams, since the timer was set. */
   #frames = 0;
+  #writes = 0;
   #streams = false;
   #held: { first: LiveFrame; parts: Uint8Array[]; bytes: number } | null = null;
 
@@ -37,8 +40,8 @@ export class FrameGatherer {
   }
 
   add(frame: LiveFrame): void {
-    if (!this.#streams) this.#streams = this.#isOneTooMany();
-    else this.#frames++;
+    if (this.#streams) this.#frames++;
+    else this.#count(frame);
     if (this.#streams) this.#hold(frame);
     else this.#handOn(frame);
   }
@@ -52,15 +55,17 @@ export class FrameGatherer {
     this.#handOn(parts.length === 1 ? first : { ...first, bytes: Buffer.concat(parts) });
   }
 
-  #isOneTooMany(): boolean {
+  #count({ sessions }: LiveFrame): void {
     const nowMs = this.#timers.nowMs();
     if (nowMs - this.#sinceMs > GATHER_MS) {
       this.#sinceMs = nowMs;
-      this.#frames = 0;
+      this.#frames = this.#writes = 0;
     }
-    if (++this.#frames <= FRAMES_AT_ONCE_MAX) return false;
+    this.#frames++;
+    this.#writes += sessions.length;
+    if (this.#frames <= FRAMES_AT_ONCE_MAX || this.#writes <= WRITES_AT_ONCE_MAX) return;
+    this.#streams = true;
     this.#gather(1);
-    return true;
   }
 
   #gather(frames: number): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, chmodSync, fstatSync, openSync, closeSync, constants } from 'node:fs';
+import { appendFileSync, chmodSync, closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, it } from 'node:test';
@@ -166,7 +166,7 @@ describe('watching for a return', () => {
   const stops: (() => void)[] = [];
   afterEach(() => stops.splice(0).forEach((stop) => stop()));
 
-  function watch(identity: DeviceIdentity): { count: number } {
+  function watched(identity: DeviceIdentity): { count: number } {
     const seen = { count: 0 };
     stops.push(identity.watch(() => seen.count++));
     return seen;
@@ -174,7 +174,7 @@ describe('watching for a return', () => {
 
   it('sees a link come back though /dev/serial went with it', async () => {
     machine.plug({ name: 'ttyUSB0', usbPath: '1-1' });
-    const seen = watch(byPath(BY_ID));
+    const seen = watched(byPath(BY_ID));
     for (let plug = 1; plug <= 10; plug++) {
       const before = seen.count;
       machine.pull({ name: 'ttyUSB0', usbPath: '1-1' });
@@ -186,7 +186,7 @@ describe('watching for a return', () => {
   });
 
   it('sees a match come back under another number', async () => {
-    const seen = watch(byMatch({ serial: 'A1' }));
+    const seen = watched(byMatch({ serial: 'A1' }));
     machine.plug({ name: 'ttyUSB0', usbPath: '1-1' });
     await until(() => seen.count > 0, 'the first');
     machine.pull({ name: 'ttyUSB0', usbPath: '1-1' });
@@ -198,7 +198,7 @@ describe('watching for a return', () => {
   it('sees that one of two went', async () => {
     machine.plug({ name: 'ttyUSB0', usbPath: '1-1' });
     machine.plug({ name: 'ttyUSB1', usbPath: '1-2' });
-    const seen = watch(byMatch({ serial: 'A1' }));
+    const seen = watched(byMatch({ serial: 'A1' }));
     machine.pull({ name: 'ttyUSB1', usbPath: '1-2' });
     await until(() => seen.count > 0, 'one is left');
   });
@@ -206,22 +206,22 @@ describe('watching for a return', () => {
   it('sees that udev gave the permission a moment later, also behind a link', async () => {
     machine.plug({ name: 'ttyUSB0', usbPath: '1-1' });
     chmodSync(join(machine.root, 'dev/ttyUSB0'), 0o600);
-    const watched = [byPath('/dev/ttyUSB0'), byPath(BY_ID), byMatch({ serial: 'A1' })].map(watch);
+    const all = [byPath('/dev/ttyUSB0'), byPath(BY_ID), byMatch({ serial: 'A1' })].map(watched);
     chmodSync(join(machine.root, 'dev/ttyUSB0'), 0o660);
-    await until(() => watched.every(({ count }) => count > 0), 'the permission');
+    await until(() => all.every(({ count }) => count > 0), 'the permission');
   });
 
   it('is not told of other devices', async () => {
     machine.plug({ name: 'ttyUSB0', usbPath: '1-1' });
-    const watched = [byPath('/dev/ttyUSB0'), byPath(BY_ID), byMatch({ serial: 'A1' })].map(watch);
-    const last = watch(byPath('/dev/ttyUSB9'));
+    const all = [byPath('/dev/ttyUSB0'), byPath(BY_ID), byMatch({ serial: 'A1' })].map(watched);
+    const last = watched(byPath('/dev/ttyUSB9'));
     machine.plug({ name: 'ttyUSB3', usbPath: '1-3', serial: 'B2' });
     machine.file('dev/null', '');
     appendFileSync(join(machine.root, 'dev/null'), 'x');
     machine.plug({ name: 'ttyUSB9', usbPath: '1-4', serial: 'C3' });
     await until(() => last.count > 0, 'the last event');
     assert.deepEqual(
-      watched.map(({ count }) => count),
+      all.map(({ count }) => count),
       [0, 0, 0],
     );
   });

@@ -7,7 +7,6 @@ import type { BackendSink } from '../../src/core/backend.ts';
 import { FakeTimers } from '../ports/support.ts';
 
 const BREAK = [0xff, 0, 0];
-const SUMMARY_MS = 1_000;
 
 /** Remembers bytes and events in their order. */
 class Heard implements Pick<BackendSink, 'rx' | 'rxInto' | 'event'> {
@@ -130,7 +129,7 @@ describe('input with marks', () => {
     );
   });
 
-  it('counts a flood of marks instead of telling each, and loses no byte of it', async () => {
+  it('counts a flood of marks instead of placing each, and loses no byte of it', async () => {
     const timers = new FakeTimers();
     const heard = new Heard();
     const input = new MarkedInput(heard, framing, timers);
@@ -140,28 +139,40 @@ describe('input with marks', () => {
       bad += 400;
       await timers.advance(100);
     }
-    await timers.advance(SUMMARY_MS);
     const events = heard.order.filter((what) => what.startsWith('<'));
     const told = events.reduce((sum, event) => sum + Number(/\d+/.exec(event)![0]), 0);
     assert.equal(told, bad, 'every error is counted once');
-    // 10 s: 32 at once, then 2 a second with a summary before each, and one summary a second.
-    assert.ok(events.length <= 32 + 2 * 20 + 11, `${events.length} events`);
+    // In 10 s: 32 at once, 16 a second, and a count for each read, which is cut no further.
+    assert.ok(events.length <= 32 + 16 * 10 + 100, `${events.length} events`);
+    assert.ok(heard.order.length <= 2 * events.length + 100, `${heard.order.length} pieces`);
     assert.equal(heard.text.replaceAll(/<.*?>/g, ''), 'x'.repeat(bad));
+    await timers.advance(60_000);
+    heard.order.length = 0;
+    input.receive(bringing([0x61, 0xff, 0, 0x78, 0x62]));
+    assert.deepEqual(heard.order, ['a', '<framing 1>', 'xb'], 'a lone one has its place again');
   });
 
-  it('tells at the end what it held back and what it had only counted, and nothing after', async () => {
-    const timers = new FakeTimers();
+  it('gives its place to a lone error of a read in any flood', () => {
     const heard = new Heard();
-    const input = new MarkedInput(heard, framing, timers);
-    input.receive(bringing(Array.from({ length: 33 }, () => [0xff, 0, 0x78]).flat()));
+    const input = new MarkedInput(heard, framing, { nowMs: () => 0 });
+    input.receive(bringing(Array.from({ length: 32 }, () => BREAK).flat()));
+    heard.order.length = 0;
+    input.receive(bringing([0x61, 0xff, 0, 0x78, 0x62, ...BREAK, 0x63, ...BREAK, 0x64]));
+    assert.deepEqual(heard.order, ['a', '<framing 1>', 'xbcd', '<break 2>']);
+  });
+
+  it('tells at the end what it held back of a mark, and nothing after', () => {
+    const heard = new Heard();
+    const input = new MarkedInput(heard, framing);
     input.receive(bringing([0x61, 0xff]));
-    await timers.advance(SUMMARY_MS);
-    const before = heard.order.length;
     input.end();
-    assert.deepEqual(heard.order.slice(before), ['\xff', '<framing 1>']);
     input.end();
-    await timers.advance(SUMMARY_MS);
-    assert.equal(heard.order.length, before + 2);
+    assert.deepEqual(heard.order, ['a', '\xff']);
+    const stopped = new MarkedInput(heard, framing);
+    stopped.receive(bringing([0x61, 0xff]));
+    stopped.stop();
+    stopped.end();
+    assert.deepEqual(heard.order, ['a', '\xff', 'a']);
   });
 
   it('calls nobody once it was stopped, in the middle of a read as well', () => {

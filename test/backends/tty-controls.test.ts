@@ -270,6 +270,17 @@ describe('controls of a UART', () => {
     ]);
   });
 
+  it('says once that the device left while it was being written to', async () => {
+    while (tty.write(Buffer.alloc(65_536)) > 0);
+    device.close();
+    tty.write(Buffer.from('x'));
+    await until(() => sink.faults.length > 0, 'it to be noticed');
+    assert.equal(tty.write(Buffer.from('x')), 0);
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    assert.equal(sink.faults.length, 1);
+    assert.match(sink.faults[0]!.message, /the device went away/);
+  });
+
   it('gives what it held back when the device goes away in the middle of a mark', async () => {
     await device.send(Buffer.from('last words\xff', 'latin1'));
     await until(() => sink.receivedBytes === 10, 'last words');

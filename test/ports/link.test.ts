@@ -74,6 +74,36 @@ describe('a link', () => {
       assert.equal(frames(), 1);
     }));
 
+  it('gathers what streams to many, and lets nothing overtake it', () =>
+    linked(async ({ world, attach, timers }) => {
+      const watchers: Watcher[] = [];
+      for (let i = 0; i < 12; i++) watchers.push(await attach(`user${i}`));
+      let text = '';
+      for (let i = 0; i < 100; i++) {
+        world.backend.say(`<${i}>`);
+        text += `<${i}>`;
+      }
+      await settle();
+      assert.equal(watchers[0]!.of('frame').length, 4);
+      // A purge throws away what its client has in hand: nothing that was read before may follow.
+      await watchers[0]!.session.purge('rx');
+      for (const watcher of watchers) assert.equal(watcher.text, text);
+      assert.equal(watchers[11]!.of('frame').length, 5);
+      world.backend.say('and on');
+      await world.rack.message(callerOf('admin'), 'all', 'hello');
+      await settle();
+      for (const { events } of watchers) {
+        assert.deepEqual(
+          events.slice(-2).map(({ kind }) => kind),
+          ['frame', 'message'],
+        );
+      }
+      await timers.advance(30);
+      world.backend.say('!');
+      await settle();
+      for (const watcher of watchers) assert.equal(watcher.text, `${text}and on!`);
+    }));
+
   it('carries input, its acknowledgement, and what is asked', () =>
     linked(async ({ world, access, attach }) => {
       const alice = await attach('alice');

@@ -66,8 +66,9 @@ export function receive(
   };
   const sample = (start: number, bit: number): number => {
     const middle = start + bit * 16;
-    const votes = [7, 8, 9].map((offset) => levelAt((middle + offset) * tick));
-    return votes[0]! + votes[1]! + votes[2]! >= 2 ? 1 : 0;
+    let votes = 0;
+    for (let offset = 7; offset <= 9; offset++) votes += levelAt((middle + offset) * tick);
+    return votes >= 2 ? 1 : 0;
   };
   /** First tick from here on at which the line is low after it was high; null: never again. */
   const nextStart = (from: number): number | null => {
@@ -92,7 +93,8 @@ export function receive(
     }
     let byte = 0;
     for (let bit = 0; bit < line.dataBits; bit++) byte |= sample(start, bit + 1) << bit;
-    const ones = [...byte.toString(2)].filter((digit) => digit === '1').length;
+    let ones = 0;
+    for (let bit = 0; bit < line.dataBits; bit++) ones += (byte >> bit) & 1;
     const parityLevel = line.parity === 'none' ? null : sample(start, line.dataBits + 1);
     const parity = parityLevel !== null && parityLevel !== parityBit(ones, line);
     const framing = sample(start, stopBit) === 0;

@@ -61,6 +61,31 @@ describe('task', () => {
   });
 });
 
+describe('reset', () => {
+  it('runs the task of that name, and asks where the configuration says so', async () => {
+    const bench = new Bench();
+    const reset = { ...TASKS[1]!, confirm: false };
+    bench.access.details = { tasks: [TASKS[0]!, reset] };
+    assert.equal(await bench.run('reset', 'db1'), 0);
+    const careful = withTasks();
+    assert.equal(await careful.run('reset', 'db1'), 2);
+    assert.match(careful.io.errors, /reset db1 must be confirmed: give --yes/);
+    assert.equal(await careful.run('reset', 'db1', '--yes'), 0);
+    assert.deepEqual(bench.access.asked, ['run db1 task reset false']);
+    assert.equal(careful.access.asked.at(-1), 'run db1 task reset true');
+  });
+
+  it('says what to write where there is no recipe', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('reset', 'db1'), 2);
+    assert.match(
+      bench.io.errors,
+      /db1 has no reset; write .*"reset: \[dtr=off rts=on, 100ms, rts=off\]"/,
+    );
+    assert.deepEqual(bench.access.asked, []);
+  });
+});
+
 describe('power', () => {
   it('prints what the outlet says, made safe', async () => {
     const bench = new Bench();

@@ -14,7 +14,7 @@ import type { HostTerminal, VerbIo } from '../../src/core/frontend.ts';
 import type { Flow, LineSettings, LineState } from '../../src/core/line-settings.ts';
 import { formatLineSettings } from '../../src/core/line-settings.ts';
 import type { PortDetails, PortStatus, SessionStatus } from '../../src/core/port-status.ts';
-import type { PowerAction, SequenceStep } from '../../src/core/settings.ts';
+import type { PaceTimes, PowerAction, SequenceStep } from '../../src/core/settings.ts';
 import { DEFAULT_ESCAPE } from '../../src/core/user.ts';
 import type { Caller } from '../../src/core/user.ts';
 import { runVerb } from '../../src/verbs/run-verb.ts';
@@ -30,6 +30,7 @@ export class FakeIo implements VerbIo {
   columns = 80;
   rows = 24;
   host?: HostTerminal;
+  progress?: VerbIo['progress'];
   /** Writes fail: the reader left. */
   isBroken = false;
   isRaw = false;
@@ -240,8 +241,9 @@ export class FakeAccess implements PortAccess {
     return this.heard;
   }
 
-  async send(_caller: Caller, port: string, bytes: Uint8Array): Promise<void> {
-    this.#ask(`send ${port} ${bytes.length}`, port);
+  async send(_caller: Caller, port: string, bytes: Uint8Array, pace?: PaceTimes): Promise<void> {
+    const at = pace ? ` at ${pace.byteMs}/${pace.lineMs} ms` : '';
+    this.#ask(`send ${port} ${bytes.length}${at}`, port);
     this.sent = Buffer.concat([this.sent, bytes]);
   }
 

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Fault } from '../../src/core/fault.ts';
+import { InputProgress } from '../../src/verbs/input-progress.ts';
 import { unescapeText } from '../../src/verbs/send.ts';
-import { Bench, NOW_US, SSH_CALLER, portStatus } from './fakes.ts';
+import { Bench, FakeIo, NOW_US, SSH_CALLER, portStatus } from './fakes.ts';
 
 describe('send', () => {
   it('sends text as it is, with what is escaped, and nothing more', async () => {
@@ -71,6 +72,37 @@ describe('send', () => {
     const remote = new Bench({ caller: SSH_CALLER });
     assert.equal(await remote.run('send', 'db1', '--file', '/etc/passwd'), 4);
     assert.deepEqual(remote.access.asked, []);
+  });
+
+  it('shows on a terminal how far a file is, and nothing of it in a pipe', async () => {
+    const bench = new Bench();
+    bench.io.progress = { inputBytes: 2_000 };
+    bench.io.type(Buffer.alloc(1_000, 'x')).type(Buffer.alloc(1_000, 'y')).type(null);
+    assert.equal(await bench.run('send', 'db1', '--file', 'a.txt'), 0);
+    assert.equal(bench.access.sent.length, 2_000);
+    const drawn = bench.io.errors.split('\r').filter((line) => line !== '');
+    assert.match(drawn[0]!, /^db1: \d+ of 2000 bytes \(\d+ %\)/);
+    assert.match(drawn.at(-1)!, /^db1: 2000 bytes in \d+ s\x1b\[K\n$/);
+    const pipe = new Bench();
+    pipe.io.type(Buffer.alloc(1_000)).type(null);
+    assert.equal(await pipe.run('send', 'db1', '--file', 'a.txt'), 0);
+    assert.equal(pipe.io.errors, '');
+  });
+
+  it('sends at a pace of its own', async () => {
+    const bench = new Bench();
+    assert.equal(await bench.run('send', 'db1', '--pace', '5,200', 'x'), 0);
+    assert.equal(await bench.run('send', 'db1', '--pace', '0.5', 'x'), 0);
+    bench.io.type('file').type(null);
+    assert.equal(await bench.run('send', 'db1', '--pace', '7', '-'), 0);
+    assert.deepEqual(bench.access.asked, [
+      'send db1 1 at 5/200 ms',
+      'send db1 1 at 0.5/0 ms',
+      'send db1 4 at 7/0 ms',
+    ]);
+    for (const wrong of ['slow', '5,', '-1', '']) {
+      assert.equal(await bench.run('send', 'db1', `--pace=${wrong}`, 'x'), 2, wrong);
+    }
   });
 
   it('stops when the caller leaves in the middle', async () => {
@@ -376,5 +408,40 @@ describe('user', () => {
   it('refuses what it cannot do', async () => {
     const wrong = [['frobnicate'], ['add'], ['add', 'bob'], ['add', '12', '--role', 'view'], []];
     for (const argv of wrong) assert.equal(await new Bench().run('user', ...argv), 2);
+  });
+});
+
+describe('the progress of an input', () => {
+  async function drawn(inputBytes: number | null, steps: [number, number][]): Promise<string[]> {
+    const io = new FakeIo();
+    io.progress = { inputBytes };
+    let nowMs = 0;
+    const progress = new InputProgress(io, 'db1', () => nowMs);
+    for (const [afterMs, bytes] of steps) {
+      nowMs += afterMs;
+      await progress.add(bytes);
+    }
+    await progress.end();
+    return io.errors.split(/\r|\x1b\[K\n?/).filter((text) => text !== '');
+  }
+
+  it('is bytes, share, rate and the time that is left', async () => {
+    const lines = await drawn(100_000, [
+      [1_000, 1_000],
+      [50, 50], // too soon
+      [950, 950],
+      [60_000, 48_000],
+    ]);
+    assert.deepEqual(lines, [
+      'db1: 1000 of 100000 bytes (1 %), 1000 B/s, 1 min 39 s left',
+      'db1: 2000 of 100000 bytes (2 %), 1000 B/s, 1 min 38 s left',
+      'db1: 50000 of 100000 bytes (50 %), 800 B/s, 1 min 3 s left',
+      'db1: 50000 bytes in 1 min 2 s',
+    ]);
+  });
+
+  it('has neither share nor time where nobody knows how much there is', async () => {
+    const lines = await drawn(null, [[2_000, 500]]);
+    assert.deepEqual(lines, ['db1: 500 bytes, 250 B/s', 'db1: 500 bytes in 2 s']);
   });
 });

@@ -29,6 +29,27 @@ describe('ports', () => {
     assert.match(sw1!, /^sw1 +down .*permission denied; add yourself to the group dialout$/);
   });
 
+  it('shows what is wrong on the wire', async () => {
+    const bench = new Bench();
+    const none = { breaks: 0, parity: 0, framing: 0, overrun: 0 };
+    bench.access.list = [
+      portStatus('db1', {
+        looksLike: '9600 8N1',
+        errors: { ...none, framing: 1_200, breaks: 3 },
+      }),
+      portStatus('db2'),
+    ];
+    await bench.run('ports');
+    const [head, db1, db2] = bench.io.output.split('\n');
+    assert.match(head!, /STATE .*ERRORS$/);
+    assert.match(db1!, /^db1 +up, looks like 9600 8N1 .* 3 BREAK, 1200 framing$/);
+    assert.match(db2!, /^db2 +up +3s .*\/dev\/db2$/);
+    const json = new Bench();
+    json.access.list = bench.access.list;
+    await json.run('ports', '--json');
+    assert.deepEqual(JSON.parse(json.io.output), json.access.list);
+  });
+
   it('fits a terminal of any width', async () => {
     for (let columns = 30; columns <= 200; columns += 10) {
       const bench = rack();

@@ -5,7 +5,7 @@ import { Fault } from '../../core/fault.ts';
 import type { DeviceMatch, DeviceSettings } from '../../core/settings.ts';
 import { listTtys, real, ttyNamed, ttyNumbered } from './sysfs.ts';
 import type { TtyFacts, UsbFacts } from './sysfs.ts';
-import { watchDirectory, watchPath } from './watch-return.ts';
+import { stateOf, watchDirectory, watchPath } from './watch-return.ts';
 
 /** Which device a port means, under whatever name the kernel gives it today. */
 export interface DeviceIdentity {
@@ -59,11 +59,14 @@ function byPath(path: string, root: string): DeviceIdentity {
   return {
     target: path,
     resolve: () => (existsSync(join(root, path)) ? path : null),
-    check(rdev) {
-      if (numberAt(path, root) !== rdev) return false;
-      const facts = ttyNumbered(rdev, root);
-      return facts === null || isNameOf(path, facts.usb);
-    },
+    check: checkOnce(
+      () => join(root, path),
+      (rdev) => {
+        if (numberAt(path, root) !== rdev) return false;
+        const facts = ttyNumbered(rdev, root);
+        return facts === null || isNameOf(path, facts.usb);
+      },
+    ),
     watch: (returned) => watchPath(join(root, path), returned),
   };
 }
@@ -80,10 +83,13 @@ function byMatch(match: DeviceMatch, root: string): DeviceIdentity {
   return {
     target,
     resolve,
-    check(rdev) {
-      const facts = ttyNumbered(rdev, root);
-      return facts !== null && matches(match, facts);
-    },
+    check: checkOnce(
+      (rdev) => join(root, ttyNumbered(rdev, root)?.device ?? '/dev'),
+      (rdev) => {
+        const facts = ttyNumbered(rdev, root);
+        return facts !== null && matches(match, facts);
+      },
+    ),
     watch: (returned) =>
       watchDirectory({
         directory: join(root, 'dev'),
@@ -98,6 +104,25 @@ function byMatch(match: DeviceMatch, root: string): DeviceIdentity {
         },
         returned,
       }),
+  };
+}
+
+/**
+ * Asks the kernel once for each node that appears: an open line is checked every 2 s, and what a node
+ * stands for never changes.
+ */
+function checkOnce(
+  nodeOf: (rdev: number) => string,
+  isRight: (rdev: number) => boolean,
+): (rdev: number) => boolean {
+  let known: { rdev: number; state: string } | null = null;
+  return (rdev) => {
+    const state = stateOf(nodeOf(rdev));
+    if (known !== null && known.rdev === rdev && known.state === state) return true;
+    known = null;
+    if (state === null || !isRight(rdev)) return false;
+    known = { rdev, state };
+    return true;
   };
 }
 

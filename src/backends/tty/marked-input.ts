@@ -17,13 +17,11 @@ export interface ErrorSource {
   breakShown(): void;
 }
 
-type Counted = 'parity' | 'framing' | 'break';
+type ErrorKind = 'parity' | 'framing' | 'break';
 
-/** Errors with a record of their own: so many at once, then so many a second. */
-const OWN_RECORDS_MAX = 32;
-const OWN_RECORDS_PER_SECOND = 2;
-/** Errors beyond those are counted in one record of each kind so often. */
-const SUMMARY_MS = 1_000;
+/** Errors whose place is kept: so many at once, then so many a second. */
+const PLACED_MAX = 32;
+const PLACED_PER_SECOND = 16;
 
 /**
  * The input of a tty that marks errors (PARMRK). Bytes go where they would go without marks, straight
@@ -35,29 +33,27 @@ const SUMMARY_MS = 1_000;
  * `receive` what follows the first mark, less than the 4 KB of one read, is in no log; and so is a mark
  * that a read cut in two, at most two bytes of it, until the next read.
  *
- * A flood of marks costs a bounded number of records: errors over the budget are counted.
+ * A flood of marks does not cut the bytes into single ones: of those beyond a budget a read tells the
+ * count at its end.
  */
 export class MarkedInput {
   readonly #sink: Pick<BackendSink, 'rx' | 'rxInto' | 'event'>;
   readonly #source: ErrorSource;
-  readonly #timers: Timers;
+  readonly #timers: Pick<Timers, 'nowMs'>;
   #held: ParmrkHeld = 0;
-  #ownRecords = OWN_RECORDS_MAX;
-  #ownRecordsAtMs: number;
-  /** Beyond the budget, not yet told. */
-  readonly #untold: Record<Counted, number> = { parity: 0, framing: 0, break: 0 };
-  #cancelTimer: (() => void) | null = null;
+  #placesLeft = PLACED_MAX;
+  #placesAtMs: number;
   #isStopped = false;
 
   constructor(
     sink: Pick<BackendSink, 'rx' | 'rxInto' | 'event'>,
     source: ErrorSource,
-    timers: Timers = realTimers,
+    timers: Pick<Timers, 'nowMs'> = realTimers,
   ) {
     this.#sink = sink;
     this.#source = source;
     this.#timers = timers;
-    this.#ownRecordsAtMs = timers.nowMs();
+    this.#placesAtMs = timers.nowMs();
   }
 
   /** One read. Returns what `read` returned: how many bytes the tty gave, marks included. */
@@ -82,81 +78,76 @@ export class MarkedInput {
     return count;
   }
 
-  /** The device left: what is held back of a mark, and what was only counted, is told now. */
+  /** The device left: what is held back of a mark is told now. */
   end(): void {
-    if (this.#isStopped) return;
     const rest = endParmrk(this.#held);
     this.#held = 0;
-    if (rest.length > 0) this.#sink.rx(rest);
-    this.#summarize(true);
+    if (rest.length > 0 && !this.#isStopped) this.#sink.rx(rest);
     this.stop();
   }
 
   /** No call to the sink after this. */
   stop(): void {
     this.#isStopped = true;
-    this.#cancelTimer?.();
-    this.#cancelTimer = null;
   }
 
   #deliver({ bytes, marks }: ParmrkDecoded, given: number): void {
     let from = given;
     const giveUpTo = (to: number): void => {
-      if (to > from && !this.#isStopped) this.#sink.rx(bytes.subarray(from, to));
-      from = Math.max(from, to);
+      if (to <= from || this.#isStopped) return;
+      this.#sink.rx(bytes.subarray(from, to));
+      from = to;
     };
-    if (marks.length > 0) this.#source.refresh();
-    for (const mark of marks) {
-      const error = this.#errorOf(mark);
-      if (!this.#takeOwnRecord()) {
-        this.#untold[error]++;
-        this.#cancelTimer ??= this.#timers.after(SUMMARY_MS, this.#onTimer);
-        continue;
-      }
-      giveUpTo(mark.at);
-      this.#summarize(false);
-      if (this.#isStopped) return;
-      this.#sink.event(
-        error === 'break' ? { kind: 'break' } : { kind: 'line-error', error, count: 1 },
-      );
+    const { placed, counts } = this.#place(marks);
+    for (const { at, error } of placed) {
+      giveUpTo(at);
+      if (error === 'break') this.#tell({ kind: 'break' });
+      else this.#tell({ kind: 'line-error', error, count: 1 });
     }
     giveUpTo(bytes.length);
+    for (const [error, count] of counts) this.#tell({ kind: 'line-error', error, count });
   }
 
-  #errorOf(mark: ParmrkMark): Counted {
-    if (mark.kind === 'bad') return this.#source.errorOfBadByte();
+  #tell(event: Parameters<BackendSink['event']>[0]): void {
+    if (!this.#isStopped) this.#sink.event(event);
+  }
+
+  /** Which marks are told where they stand, and how many of each kind are only counted. */
+  #place(marks: readonly ParmrkMark[]): {
+    placed: { at: number; error: ErrorKind }[];
+    counts: Map<ErrorKind, number>;
+  } {
+    if (marks.length > 0) this.#source.refresh();
+    const known = marks.map(({ at, kind }) => ({
+      at,
+      error: this.#errorOf(kind),
+      hasPlace: this.#takePlace(),
+    }));
+    const counts = new Map<ErrorKind, number>();
+    for (const { error, hasPlace } of known) {
+      if (!hasPlace) counts.set(error, (counts.get(error) ?? 0) + 1);
+    }
+    // A lone count would be taken for that of the next byte (core/record.ts): it has its place too.
+    for (const [error, count] of counts) if (count === 1) counts.delete(error);
+    const placed = known.filter(({ error, hasPlace }) => hasPlace || !counts.has(error));
+    return { placed, counts };
+  }
+
+  #errorOf(kind: ParmrkMark['kind']): ErrorKind {
+    if (kind === 'bad') return this.#source.errorOfBadByte();
     this.#source.breakShown();
     return 'break';
   }
 
-  #takeOwnRecord(): boolean {
+  #takePlace(): boolean {
     const nowMs = this.#timers.nowMs();
-    const earned = Math.floor(((nowMs - this.#ownRecordsAtMs) * OWN_RECORDS_PER_SECOND) / 1_000);
+    const earned = Math.floor(((nowMs - this.#placesAtMs) * PLACED_PER_SECOND) / 1_000);
     if (earned > 0) {
-      this.#ownRecords = Math.min(OWN_RECORDS_MAX, this.#ownRecords + earned);
-      this.#ownRecordsAtMs = nowMs;
+      this.#placesLeft = Math.min(PLACED_MAX, this.#placesLeft + earned);
+      this.#placesAtMs = nowMs;
     }
-    if (this.#ownRecords === 0) return false;
-    this.#ownRecords--;
+    if (this.#placesLeft === 0) return false;
+    this.#placesLeft--;
     return true;
-  }
-
-  readonly #onTimer = (): void => {
-    this.#cancelTimer = null;
-    this.#summarize(false);
-  };
-
-  /**
-   * Tells the errors that got no record of their own; they lie before it. One parity or framing error
-   * alone would be taken for that of the byte to come: it waits for a second one, or for the end.
-   */
-  #summarize(isLast: boolean): void {
-    for (const error of ['parity', 'framing', 'break'] as const) {
-      const count = this.#untold[error];
-      if (this.#isStopped || count === 0) continue;
-      if (count === 1 && error !== 'break' && !isLast) continue;
-      this.#untold[error] = 0;
-      this.#sink.event({ kind: 'line-error', error, count });
-    }
   }
 }

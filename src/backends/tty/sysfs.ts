@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, readdirSync, realpathSync } from 'node:fs';
+import { readFileSync, readdirSync, readlinkSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import type { UsbIdentity } from '../../core/diagnosis.ts';
 
@@ -24,7 +24,10 @@ export interface UsbFacts extends UsbIdentity {
   port: number | null;
 }
 
-/** Every tty that has a device; the UARTs nobody is behind too, as `hasUart` false. */
+/**
+ * Every tty that has a device; the UARTs nobody is behind too, as `hasUart` false. What is asked of one
+ * is read when it is asked: of all of a rack's adapters that is a thousand files.
+ */
 export function listTtys(root = '/'): TtyFacts[] {
   let names: string[];
   try {
@@ -37,26 +40,42 @@ export function listTtys(root = '/'): TtyFacts[] {
 
 /** null: no tty of that name, or it is virtual (a pty, a screen of the machine itself). */
 export function ttyNamed(name: string, root = '/'): TtyFacts | null {
-  const directory = join(root, CLASS, name);
-  if (!existsSync(join(directory, 'device'))) return null;
-  const number = /^(\d+):(\d+)$/.exec(attribute(directory, 'dev') ?? '');
+  const tty = join(root, CLASS, name);
+  let place: string;
+  try {
+    place = join(root, CLASS, readlinkSync(tty));
+  } catch {
+    return null;
+  }
+  // .../1-1.2:1.0/ttyUSB0/tty/ttyUSB0, of which what comes before /tty/ is the device
+  const device = dirname(dirname(place));
+  if (basename(dirname(place)) !== 'tty' || basename(device) === 'virtual') return null;
   return {
     name,
     device: `/dev/${name}`,
-    rdev: number === null ? null : makeRdev(Number(number[1]), Number(number[2])),
-    driver: driverOf(join(directory, 'device'), root),
-    hasUart: attribute(directory, 'type') !== PORT_UNKNOWN,
-    usb: usbOf(join(directory, 'device'), root),
+    get rdev() {
+      const number = /^(\d+):(\d+)$/.exec(attribute(tty, 'dev') ?? '');
+      return number === null ? null : makeRdev(Number(number[1]), Number(number[2]));
+    },
+    get driver() {
+      return driverOf(device);
+    },
+    get hasUart() {
+      return attribute(tty, 'type') !== PORT_UNKNOWN;
+    },
+    usb: usbOf(device),
   };
 }
 
 /** The tty that has this device number now; null: the kernel knows none, as for ptys. */
 export function ttyNumbered(rdev: number, root = '/'): TtyFacts | null {
   const { major, minor } = splitRdev(rdev);
-  const path = real(join('/sys/dev/char', `${major}:${minor}`), root);
-  return path === null || !/^tty$/.test(basename(dirname(path)))
-    ? null
-    : ttyNamed(basename(path), root);
+  try {
+    const place = readlinkSync(join(root, 'sys/dev/char', `${major}:${minor}`));
+    return basename(dirname(place)) === 'tty' ? ttyNamed(basename(place), root) : null;
+  } catch {
+    return null;
+  }
 }
 
 /** `/dev/ttyUSB0` of any path that leads there; null: nothing is there. */
@@ -92,54 +111,52 @@ const PORT_UNKNOWN = '0';
 /** Of the kernel's own layer between a UART and its tty, since Linux 6.5 (serial_base_bus.c). */
 const SERIAL_BASE = ['port', 'ctrl'];
 
-function driverOf(device: string, root: string): string | null {
-  for (const directory of upFrom(device, root)) {
+/** Of the device or, where it has none itself (a usb-serial port has), of what it is part of. */
+function driverOf(device: string): string | null {
+  for (let directory = device; basename(directory) !== 'devices'; directory = dirname(directory)) {
+    if (directory === dirname(directory)) return null;
     try {
-      const driver = basename(realpathSync(join(directory, 'driver')));
+      const driver = basename(readlinkSync(join(directory, 'driver')));
       if (!SERIAL_BASE.includes(driver)) return driver;
     } catch {
-      continue; // bound further up, as a usb-serial port is by its interface
+      continue;
     }
   }
   return null;
 }
 
-function usbOf(device: string, root: string): UsbFacts | null {
-  const way = upFrom(device, root);
-  const at = way.findIndex((directory) => existsSync(join(directory, 'bInterfaceNumber')));
-  const usb = way.slice(at + 1).find((directory) => existsSync(join(directory, 'idVendor')));
-  if (at < 0 || usb === undefined) return null;
-  const port = attribute(way[0]!, 'port_number');
-  const usbPath = basename(usb);
+/** The names of the directories tell where it is plugged; null: not USB. */
+function usbOf(device: string): UsbFacts | null {
+  const found = /^(.*\/(\d+-[\d.]+))\/\2:(\d+\.\d+)(?=\/|$)/.exec(device);
+  if (found === null) return null;
+  const [face, usb, usbPath, place] = found as unknown as [string, string, string, string];
   return {
-    vendor: (attribute(usb, 'idVendor') ?? '').toLowerCase(),
-    product: (attribute(usb, 'idProduct') ?? '').toLowerCase(),
-    serial: attribute(usb, 'serial'),
-    maker: attribute(usb, 'manufacturer'),
-    model: attribute(usb, 'product'),
-    interface: Number.parseInt(attribute(way[at]!, 'bInterfaceNumber') ?? '0', 16),
     usbPath,
-    place: basename(way[at]!).slice(usbPath.length + 1),
-    port: port === null ? null : Number(port),
+    place,
+    get vendor() {
+      return (attribute(usb, 'idVendor') ?? '').toLowerCase();
+    },
+    get product() {
+      return (attribute(usb, 'idProduct') ?? '').toLowerCase();
+    },
+    get serial() {
+      return attribute(usb, 'serial');
+    },
+    get maker() {
+      return attribute(usb, 'manufacturer');
+    },
+    get model() {
+      return attribute(usb, 'product');
+    },
+    get interface() {
+      return Number.parseInt(attribute(face, 'bInterfaceNumber') ?? '0', 16);
+    },
+    get port() {
+      const port = attribute(device, 'port_number');
+      return port === null ? null : Number(port);
+    },
   };
 }
 
-/** A device's directory and those above it, as far as sysfs has devices. */
-function upFrom(device: string, root: string): string[] {
-  const way: string[] = [];
-  let directory: string;
-  let top: string;
-  try {
-    directory = realpathSync(device);
-    top = realpathSync(join(root, 'sys'));
-  } catch {
-    return way; // unplugged meanwhile
-  }
-  for (; directory.startsWith(`${top}/`); directory = dirname(directory)) way.push(directory);
-  return way;
-}
-
 /** ttyS2 before ttyS10. */
-function byNumber(a: string, b: string): number {
-  return a.localeCompare(b, 'en', { numeric: true });
-}
+const byNumber = new Intl.Collator('en', { numeric: true }).compare;

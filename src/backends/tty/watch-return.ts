@@ -98,7 +98,8 @@ function tellsNews(current: () => string | null, returned: () => void): () => vo
   };
 }
 
-function stateOf(path: string | null): string | null {
+/** Another node, owner or mode is another state; null: nothing is there. */
+export function stateOf(path: string | null): string | null {
   if (path === null) return null;
   try {
     const link = lstatSync(path);

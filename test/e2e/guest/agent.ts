@@ -15,9 +15,7 @@ export type AgentRequest = { id: number } & (
 
 /** What becomes of it. `exit` is the last of its `id`. */
 export type AgentAnswer = { id: number } & (
-  | { out: string }
-  | { err: string }
-  | { exit: number | null; signal: NodeJS.Signals | null }
+  { out: string } | { err: string } | { exit: number | null; signal: NodeJS.Signals | null }
 );
 
 /**

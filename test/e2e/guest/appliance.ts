@@ -9,8 +9,8 @@ import { PROJECT } from '../../support/project.ts';
 import { Heard } from '../console.ts';
 import { MAIN, type CommandResult } from '../daemon.ts';
 import { Agent, GuestDaemon, type GuestProgram } from './guest-program.ts';
-import { applianceImage, packBuild } from './image.ts';
-import { startQemu, type Qemu } from './qemu.ts';
+import { applianceImage, linuxImage, packBuild, xenImage } from './image.ts';
+import { startQemu, type Qemu, type Qmp } from './qemu.ts';
 
 /**
  * The daemon on a machine with real UARTs: Debian's kernel under QEMU, with this machine's root, its
@@ -30,6 +30,8 @@ export interface Appliance {
   start(command: readonly string[], user?: { uid: number; gid: number }): GuestProgram;
   /** A port's log, in order. */
   log(port: string): Promise<LoggedRecord[]>;
+  /** The same once it is so; looks again and again. */
+  logUntil(port: string, isSo: (log: LoggedRecord[]) => boolean): Promise<LoggedRecord[]>;
   /** The rx bytes of a port's log. */
   rx(port: string): Promise<Buffer>;
   plug(name: AdapterName): Promise<void>;
@@ -76,9 +78,18 @@ const TELNET_BASE = 2000;
 /** A safety net: a guest is ready in some fifteen seconds without KVM. */
 const PATIENCE_MS = 180_000;
 
-/** `ports`: the ports of the configuration, YAML in braces or indented by two. */
-export async function startAppliance({ ports }: { ports: string }): Promise<Appliance> {
-  const { kernel, initramfs } = applianceImage();
+/**
+ * `ports`: the ports of the configuration, YAML in braces or indented by two. `on: 'xen'`: the guest
+ * is a hypervisor's dom0, with the hypervisor's tools, and the image of `linuxImage` at its place.
+ */
+export async function startAppliance({
+  ports,
+  on,
+}: {
+  ports: string;
+  on?: 'xen';
+}): Promise<Appliance> {
+  const { kernel, initramfs } = applianceImage(on);
   const directory = mkdtempSync(join(tmpdir(), 'fairlead-appliance-'));
   const socketOf = (name: string): string => join(directory, `${name}.sock`);
   const consoleFile = join(directory, 'console.log');
@@ -92,7 +103,7 @@ export async function startAppliance({ ports }: { ports: string }): Promise<Appl
     `hostfwd=tcp:127.0.0.1:${telnet + n}-:${TELNET_BASE + n}`,
   ]);
   const words = [
-    ...['console=ttyS0,115200', 'panic=-1', 'quiet', 'mitigations=off', '8250.nr_uarts=8'],
+    ...[`console=${on === 'xen' ? 'hvc0' : 'ttyS0'}`, 'panic=-1', 'quiet', 'mitigations=off', '8250.nr_uarts=8'],
     `APPLIANCE_PROJECT=${PROJECT}`,
     `APPLIANCE_NODE=${process.execPath}`,
     `APPLIANCE_AGENT=${join(import.meta.dirname, 'agent.js')}`,
@@ -113,14 +124,20 @@ export async function startAppliance({ ports }: { ports: string }): Promise<Appl
   try {
     const build = join(directory, 'build.tar');
     const directories = [dirname(MAIN), import.meta.dirname];
+    if (on === 'xen') directories.push(dirname(linuxImage().kernel));
     packBuild(
       build,
       directories.map((path) => relative(PROJECT, path)),
     );
     qemu = await startQemu(
       [
-        ...['-cpu', 'Nehalem,+rdrand', '-smp', '2', '-m', '1024', '-no-reboot'],
-        ...['-kernel', kernel, '-initrd', initramfs, '-append', words.join(' ')],
+        ...['-cpu', 'Nehalem,+rdrand', '-no-reboot'],
+        ...(on === 'xen'
+          ? dom0Arguments(kernel, initramfs, words)
+          : [
+              ...['-smp', '2', '-m', '1024'],
+              ...['-kernel', kernel, '-initrd', initramfs, '-append', words.join(' ')],
+            ]),
         ...['-chardev', `file,id=console,path=${consoleFile}`, '-serial', 'chardev:console'],
         ...['-fsdev', 'local,id=host,path=/,security_model=none,readonly=on,multidevs=remap'],
         ...['-device', 'virtio-9p-pci,fsdev=host,mount_tag=host'],
@@ -163,6 +180,18 @@ export async function startAppliance({ ports }: { ports: string }): Promise<Appl
         .filter((line) => line !== '')
         .map((line) => JSON.parse(line) as LoggedRecord);
     };
+    const logUntil: Appliance['logUntil'] = async (port, isSo) => {
+      const end = performance.now() + PATIENCE_MS;
+      for (;;) {
+        const records = await log(port);
+        if (isSo(records)) return records;
+        if (performance.now() > end) {
+          const last = records.slice(-20).map((record) => JSON.stringify(record));
+          throw new Error(`not in the log of ${port}:\n${last.join('\n')}`);
+        }
+        await sleep(50);
+      }
+    };
     return {
       line: (name) => farEnds.get(name)!,
       doors: { raw, telnet },
@@ -172,6 +201,7 @@ export async function startAppliance({ ports }: { ports: string }): Promise<Appl
         (await guest.start(['/bin/sh', '-ec', script]).result()).stdout.toString(),
       start: (command, user) => guest.start(command, user),
       log,
+      logUntil,
       rx: async (port) => (await fairlead(['log', port, '--format', 'raw'])).stdout,
       async plug(name) {
         const [driver, ...properties] = LINES[name].device.split(',');
@@ -181,13 +211,33 @@ export async function startAppliance({ ports }: { ports: string }): Promise<Appl
           'always-plugged': true,
         });
       },
-      unplug: async (name) => void (await qmp.execute('device_del', { id: name })),
+      async unplug(name) {
+        await qmp.execute('device_del', { id: name });
+        while (await isThere(qmp, name)) await sleep(10);
+      },
       stop,
     };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** The hypervisor's own messages and those of its dom0 go to the guest's console. */
+function dom0Arguments(kernel: string, initramfs: string, words: readonly string[]): string[] {
+  const { hypervisor } = xenImage();
+  return [
+    ...['-smp', '1', '-m', '1800', '-kernel', hypervisor],
+    ...['-append', 'com1=115200,8n1 console=com1 noreboot dom0_mem=1024M'],
+    ...['-initrd', `${kernel} ${words.join(' ')},${initramfs}`],
+  ];
+}
+
+/** QEMU takes a device away when the guest's driver has let it go. */
+async function isThere(qmp: Qmp, name: AdapterName): Promise<boolean> {
+  const path = '/machine/peripheral';
+  const devices = (await qmp.execute('qom-list', { path })) as { name: string }[];
+  return devices.some((device) => device.name === name);
 }
 
 const CONFIG = '/data/fairlead.yaml';

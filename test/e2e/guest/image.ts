@@ -57,10 +57,13 @@ const NETWORK_MODULES = ['e1000', 'netconsole'];
 /**
  * What the appliance guest boots from: the same kernel with the modules its hardware needs, and udev,
  * which a machine that builds containers has not; all else is taken from the machine's own root.
+ * `xen`: also what a dom0 has, to make guests of its own.
  */
-export function applianceImage(): LinuxImage {
+export function applianceImage(xen?: 'xen'): LinuxImage {
+  const modules = [...APPLIANCE_MODULES, ...(xen ? XEN_MODULES : [])];
+  const packages = [...APPLIANCE_PACKAGES, ...(xen ? xenTools() : [])];
   const hash = createHash('sha256').update(readFileSync(APPLIANCE_INIT));
-  hash.update(JSON.stringify([APPLIANCE_MODULES, APPLIANCE_PACKAGES]));
+  hash.update(JSON.stringify([modules, packages]));
   const name = `appliance-${RECIPE}-${hash.digest('hex').slice(0, 12)}`;
   const directory = madeOnce(name, (made, work) => {
     const kernel = unpack(kernelPackage(), work);
@@ -73,8 +76,8 @@ export function applianceImage(): LinuxImage {
     copyFileSync(busybox, join(root, 'bin/busybox'));
     symlinkSync('busybox', join(root, 'bin/sh'));
     copyFileSync(APPLIANCE_INIT, join(root, 'init'));
-    copyModules(kernel, APPLIANCE_MODULES, join(root, 'modules'));
-    for (const added of APPLIANCE_PACKAGES) addPackage(unpack(added, work), join(root, 'added'));
+    copyModules(kernel, modules, join(root, 'modules'));
+    for (const added of packages) addPackage(unpack(added, work), join(root, 'added'));
     writeFileSync(join(made, 'initramfs.gz'), archive(busybox, root));
   });
   return { kernel: join(directory, 'vmlinuz'), initramfs: join(directory, 'initramfs.gz') };
@@ -107,6 +110,18 @@ const APPLIANCE_MODULES = [
   ...['dummy_hcd', 'usb_f_acm', 'g_serial', 'vhci_hcd'],
 ];
 const APPLIANCE_PACKAGES = ['udev', 'libudev1', 'libkmod2'];
+
+const XEN_MODULES = ['xenfs', 'xen_privcmd', 'xen_evtchn', 'xen_gntdev', 'xen_gntalloc'];
+
+/** Xen's programs for a dom0, of the version of its hypervisor, and the libraries they need. */
+function xenTools(): string[] {
+  const version = xenPackage().split('-')[2]!;
+  return [
+    ...[`xen-utils-${version}`, 'xenstore-utils', `libxenmisc${version}`, 'libxenstore4'],
+    ...['libxencall1', 'libxenevtchn1', 'libxenforeignmemory1', 'libxengnttab1', 'libxentoollog1'],
+    ...['libxentoolcore1', 'libxendevicemodel1', 'libxenhypfs1', 'libyajl2'],
+  ];
+}
 
 /** Copies kernel modules and all they need, and writes `order`: the files as they are to be loaded. */
 function copyModules(kernel: string, names: readonly string[], target: string): void {
@@ -144,6 +159,10 @@ function addPackage(unpacked: string, target: string): void {
     cpSync(from, to, { recursive: true, verbatimSymlinks: true });
   }
   rmSync(join(target, 'usr/lib/udev/hwdb.d'), { recursive: true, force: true }); // 12 MB of names
+  const ofXen = join(target, 'usr/lib');
+  for (const name of readdirSync(ofXen).filter((name) => name.startsWith('xen-'))) {
+    rmSync(join(ofXen, name, 'boot'), { recursive: true, force: true }); // firmware of other guests
+  }
 }
 
 /** Debian's Xen, unpacked as QEMU's multiboot loader wants it, and the Linux guest as its dom0. */
