@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { once } from 'node:events';
-import { isDeepStrictEqual } from 'node:util';
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
 import { createAuthorizer, type UpdatableAuthorizer } from '../auth/authorizer.ts';
 import { mergeUsers } from '../auth/merge-users.ts';
@@ -265,9 +264,8 @@ export class Daemon {
     for (const warning of warnings) this.#journal.warn({ warning }, 'configuration');
     const difference = diffSettings(this.#settings, settings);
     const changes = await this.#applyPorts(settings.ports);
-    const isSameSources = isDeepStrictEqual(settings.autoPorts, this.#settings.autoPorts);
     this.#settings = { ...settings, data: this.#settings.data };
-    if (!isSameSources) {
+    if (difference.autoPortsChanged) {
       this.#autoPorts.configure(settings.autoPorts);
       changes.push('autoPorts changed', ...(await this.#applyPorts(settings.ports)));
     }

@@ -12,6 +12,12 @@ const ANSWER_TIMEOUT_MS = 10_000;
 /** No limit: the port has its own, and a device or a command may take that long. */
 const NO_LIMIT = 0;
 
+/**
+ * Of all sessions: with more consumed than this the ports are told at once. A turn of a thread that
+ * is behind may be so long that sessions which have taken everything would be taken for too slow.
+ */
+const CREDIT_BYTES_MAX = 262_144;
+
 interface Call {
   answered(value: unknown): void;
   failed(fault: Fault): void;
@@ -37,6 +43,7 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
   let lastId = 0;
   let isClosed = false;
   let credits = new Map<number, number>();
+  let creditBytes = 0;
 
   function post(request: LinkRequest): void {
     if (!isClosed) messagePort.postMessage(request);
@@ -71,16 +78,20 @@ export function connectPortAccess(messagePort: LinkEnd, timers: Timers = realTim
   const call = (name: AccessCall, args: readonly unknown[], timeoutMs = ANSWER_TIMEOUT_MS) =>
     ask((id) => ({ kind: 'call', id, call: name, args }), timeoutMs);
 
-  /** Consumed bytes of all sessions go back together, once a turn of the event loop. */
+  /** Consumed bytes of all sessions go back together, once a turn of the event loop or sooner. */
   function credit(session: number, bytes: number): void {
-    if (credits.size === 0) {
-      setImmediate(() => {
-        const pairs = [...credits].flat();
-        credits = new Map();
-        post({ kind: 'credit', pairs });
-      });
-    }
+    if (credits.size === 0) setImmediate(postCredits);
     credits.set(session, (credits.get(session) ?? 0) + bytes);
+    creditBytes += bytes;
+    if (creditBytes >= CREDIT_BYTES_MAX) postCredits();
+  }
+
+  function postCredits(): void {
+    if (credits.size === 0) return;
+    const pairs = [...credits].flat();
+    credits = new Map();
+    creditBytes = 0;
+    post({ kind: 'credit', pairs });
   }
 
   function sessionOf(attached: Attached): PortSession {

@@ -6,10 +6,11 @@ import { PROJECT } from '../support/project.ts';
 import { CAPTURE_ROWS } from './capture.ts';
 import type { Measurement, Row } from './row.ts';
 import { SESSION_ROWS } from './sessions.ts';
+import { STUCK_ROWS } from './stuck.ts';
 import { SURVIVAL_ROWS } from './survival.ts';
 
 /** The rows of DESIGN 9 that exist by now. `npm run bench -- NAME...` measures some, without names all. */
-const ROWS: readonly Row[] = [...CAPTURE_ROWS, ...SESSION_ROWS, ...SURVIVAL_ROWS];
+const ROWS: readonly Row[] = [...CAPTURE_ROWS, ...SESSION_ROWS, ...STUCK_ROWS, ...SURVIVAL_ROWS];
 
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,

@@ -137,7 +137,7 @@ async function echoTimes(
   }
 }
 
-async function typeKeys(session: Duplex, count: number): Promise<number[]> {
+export async function typeKeys(session: Duplex, count: number): Promise<number[]> {
   const times: number[] = [];
   let awaited = -1;
   let heard: () => void = () => undefined;
@@ -320,7 +320,7 @@ async function lastOfPort(bench: Bench) {
   }
 }
 
-async function dial(tcpPort: number): Promise<Socket> {
+export async function dial(tcpPort: number): Promise<Socket> {
   const socket = connect({ host: '127.0.0.1', port: tcpPort, noDelay: true });
   await once(socket, 'connect');
   return socket;

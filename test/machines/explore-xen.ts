@@ -18,10 +18,15 @@ it('explores', async () => {
       text = '';
       const t = performance.now();
       const run = script.startsWith('fl ')
-        ? appliance.fairlead(script.slice(3).split(' '), 'may fail').then((r) => r.stdout.toString() + r.stderr)
-        : script === 'journal' ? Promise.resolve(appliance.daemon.journal.map((e) => JSON.stringify(e)).join('\n'))
-        : appliance.shell(script);
-      run.catch(String).then((out) => s.end(`${out}\ntook ${Math.round(performance.now() - t)} ms\n`));
+        ? appliance
+            .fairlead(script.slice(3).split(' '), 'may fail')
+            .then((r) => r.stdout.toString() + r.stderr)
+        : script === 'journal'
+          ? Promise.resolve(appliance.daemon.journal.map((e) => JSON.stringify(e)).join('\n'))
+          : appliance.shell(script);
+      run
+        .catch(String)
+        .then((out) => s.end(`${out}\ntook ${Math.round(performance.now() - t)} ms\n`));
     });
   });
   server.listen('/tmp/fl/K/x.sock');

@@ -218,6 +218,24 @@ describe('a link', () => {
       );
     }));
 
+  it('gives credit back once a turn, and of much at once', () =>
+    linked(async ({ attach, channel }) => {
+      const watchers = [await attach('a'), await attach('b')];
+      const posted: unknown[] = [];
+      channel.port2.postMessage = (message) => void posted.push(message);
+      const [a, b] = watchers.map(({ session }) => session.attached.session);
+      watchers[0]!.session.credit(10);
+      watchers[1]!.session.credit(5);
+      watchers[0]!.session.credit(20);
+      assert.deepEqual(posted, []);
+      await settle();
+      assert.deepEqual(posted, [{ kind: 'credit', pairs: [a, 30, b, 5] }]);
+      watchers[1]!.session.credit(1_000_000);
+      assert.deepEqual(posted.slice(1), [{ kind: 'credit', pairs: [b, 1_000_000] }]);
+      await settle();
+      assert.equal(posted.length, 2);
+    }));
+
   it('frees the writer when the far side goes', () =>
     linked(async ({ world, served, attach, channel }) => {
       const local = new Watcher();

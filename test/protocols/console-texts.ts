@@ -114,6 +114,10 @@ export const binaries: readonly Corpus[] = [
       at % 700 < 400 ? 0 : (bootBytes[at] ?? 0),
     ),
   },
+  {
+    name: 'few values of even parity',
+    bytes: Uint8Array.from({ length: BYTES }, () => [0x41, 0x42, 0xc3, 0xc5][(random() * 4) | 0]!),
+  },
   { name: 'counter', bytes: Uint8Array.from({ length: BYTES }, (_, at) => at & 0xff) },
   {
     name: 'pixels',

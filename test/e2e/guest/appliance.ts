@@ -103,7 +103,13 @@ export async function startAppliance({
     `hostfwd=tcp:127.0.0.1:${telnet + n}-:${TELNET_BASE + n}`,
   ]);
   const words = [
-    ...[`console=${on === 'xen' ? 'hvc0' : 'ttyS0'}`, 'panic=-1', 'quiet', 'mitigations=off', '8250.nr_uarts=8'],
+    ...[
+      `console=${on === 'xen' ? 'hvc0' : 'ttyS0'}`,
+      'panic=-1',
+      'quiet',
+      'mitigations=off',
+      '8250.nr_uarts=8',
+    ],
     `APPLIANCE_PROJECT=${PROJECT}`,
     `APPLIANCE_NODE=${process.execPath}`,
     `APPLIANCE_AGENT=${join(import.meta.dirname, 'agent.js')}`,
