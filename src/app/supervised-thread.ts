@@ -9,7 +9,7 @@ const SILENT_MS_MAX = 5_000;
 const LOADING_MS_MAX = 60_000;
 const CHECK_EVERY_MS = 500;
 /** Short-lived frames and pages: V8's default of 48 MB would all be touched before it is used again. */
-const YOUNG_GENERATION_MB = 16;
+const YOUNG_GENERATION_MB = 6;
 const RESPAWN_DELAYS_MS = [50, 500, 2_000, 5_000];
 /** A thread that lived this long starts its delays afresh. */
 const STEADY_MS = 60_000;

@@ -103,7 +103,8 @@ describe('lines at one host', () => {
   }
 
   const stateOf = (tcpPort: number): string => lines.get(tcpPort)!.line.state;
-  const upCount = (): number => [...lines.values()].filter(({ line }) => line.state === 'up').length;
+  const upCount = (): number =>
+    [...lines.values()].filter(({ line }) => line.state === 'up').length;
   const range = (count: number): number[] => Array.from({ length: count }, (_, i) => 5_001 + i);
 
   it('connect at most four at a time', async () => {
@@ -158,7 +159,10 @@ describe('lines at one host', () => {
     assert.equal(whys.filter((why) => why === told).length, 4);
     await timers.advance(2_000);
     const later = [...lines.values()].map(({ line }) => line.why);
-    assert.ok(later.some((why) => why?.endsWith('; it is being tried now')), later.join('\n'));
+    assert.ok(
+      later.some((why) => why?.endsWith('; it is being tried now')),
+      later.join('\n'),
+    );
   });
 
   it('keep a refused TCP port to themselves', async () => {

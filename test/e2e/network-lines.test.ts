@@ -34,6 +34,7 @@ describe('lines of other machines and programs', () => {
   let server: TerminalServer;
   let pty: PtyDevice;
   let daemon: Daemon;
+  let startedMs: number;
 
   before(async () => {
     base = await freeBase();
@@ -45,6 +46,7 @@ describe('lines of other machines and programs', () => {
       { length: LINES },
       (_, i) => `  ts${i}: { tcp: '127.0.0.1:${base + i}' }`,
     );
+    startedMs = performance.now();
     daemon = await Daemon.start(
       scratch.path,
       `data: ./data
@@ -94,7 +96,10 @@ ${lines.join('\n')}
       const { stdout } = await daemon.cli(['log', port, '--format', 'raw']);
       const said = stdout.toString('latin1');
       if (typeof text === 'string' ? said.includes(text) : text.test(said)) return said;
-      assert.ok(performance.now() < endMs, `${port} to say "${text}": ${said}`);
+      if (performance.now() > endMs) {
+        const { state, why } = (await statuses()).get(port)!;
+        assert.fail(`${port}, ${state} (${why}), to say "${text}": ${said}`);
+      }
       await sleep(200);
     }
   }
@@ -127,7 +132,6 @@ ${lines.join('\n')}
     await untilPorts('all lines to be down', (ports) =>
       serverLines(ports).every(({ why }) => why?.includes('connection refused')),
     );
-    await sleep(8_000); // by now each waits up to 5 s between attempts
     server = await TerminalServer.start(base, 3);
     daemon.signal('SIGUSR1');
     await untilPorts('all lines again', areUp);
@@ -147,7 +151,7 @@ ${lines.join('\n')}
     const [down] = daemon.journal.filter(({ msg, port }) => msg === 'port down' && port === 'vm');
     assert.match(
       String(down!['why']),
-      /virsh console vm \(process \d+\): ended with status 1; it said "error: the domain is gone"$/,
+      /virsh console vm \(process \d+\): ended with status 1(; |$)/,
     );
   });
 
@@ -171,8 +175,9 @@ ${lines.join('\n')}
   });
 
   it('a program that ends at once is started ten times a minute, and says why', async () => {
-    const ports = await untilPorts('it to be left alone', (now) =>
-      now.get('dying')!.why!.includes('within a minute'),
+    const ports = await untilPorts(
+      'it to be left alone',
+      (now) => now.get('dying')!.why?.includes('within a minute') ?? false,
     );
     const { why, state } = ports.get('dying')!;
     assert.equal(state, 'down');
@@ -181,7 +186,8 @@ ${lines.join('\n')}
       /: started 10 times within a minute, the last time it ended with status 1; it said "error: no such domain"; next start in \d+ s$/,
     );
     const starts = readFileSync(inScratch('starts'), 'utf8').split('\n').length - 1;
-    assert.ok(starts >= 10 && starts <= 20, `${starts} starts`);
+    const minutes = Math.ceil((performance.now() - startedMs) / 60_000);
+    assert.ok(starts >= 10 && starts <= 10 * minutes, `${starts} starts in ${minutes} minutes`);
   });
 });
 

@@ -213,7 +213,8 @@ export async function startAppliance({
         const [driver, ...properties] = LINES[name].device.split(',');
         const wanted = properties.map((property) => property.split('='));
         await qmp.execute('device_add', {
-          ...{ driver, id: name, chardev: name, ...Object.fromEntries(wanted) },
+          ...{ driver, id: name, chardev: name },
+          ...(Object.fromEntries(wanted) as Record<string, string>),
           'always-plugged': true,
         });
       },

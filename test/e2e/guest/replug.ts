@@ -5,16 +5,16 @@ import { LINES, type AdapterName, type Appliance, type LoggedRecord } from './ap
 const WORDS = { usb0: 'left ', usb1: 'RIGHT ' } as const;
 const ADAPTERS = ['usb0', 'usb1'] as const;
 
-/** Of one return of one adapter, in milliseconds since the kernel made its tty. */
+/** One return of one adapter. */
 export interface Return {
   adapter: AdapterName;
   /** `/dev/ttyUSB0` or `/dev/ttyUSB1`. */
   tty: string;
-  /** Until udev made its name in /dev/serial/by-id. */
+  /** From the kernel's making the tty until udev made its name in /dev/serial/by-id. */
   namedMs: number;
-  /** Until the port was up, by its record. */
+  /** From then until the port was up, by its record; below zero: even before. */
   upMs: number;
-  /** Until the first byte was captured, by its record. */
+  /** From then until the first byte was captured, by its record. */
   byteMs: number;
 }
 
@@ -95,8 +95,8 @@ async function timesOf(
   const [born, named] = births.trim().split('\n').map(microseconds) as [number, number];
   return {
     namedMs: (named - born) / 1_000,
-    upMs: (up.atUs - born) / 1_000,
-    byteMs: (byte.atUs - born) / 1_000,
+    upMs: (up.atUs - named) / 1_000,
+    byteMs: (byte.atUs - named) / 1_000,
   };
 }
 
@@ -104,9 +104,17 @@ function microseconds(seconds: string): number {
   return Math.round(Number(seconds) * 1e6);
 }
 
-/** `min/median/max ms` of one of the times. */
-export function spread(returns: readonly Return[], time: 'namedMs' | 'upMs' | 'byteMs'): string {
-  const sorted = returns.map((made) => made[time]).sort((a, b) => a - b);
-  const [least, middle, most] = [sorted[0]!, sorted[sorted.length >> 1]!, sorted.at(-1)!];
-  return `${least.toFixed(0)}/${middle.toFixed(0)}/${most.toFixed(0)} ms`;
+/** Least, median and most of the times. */
+export function describeReturns(returns: readonly Return[]): string {
+  const spread = (times: number[]): string => {
+    const sorted = times.sort((a, b) => a - b);
+    const [least, median, most] = [sorted[0]!, sorted[sorted.length >> 1]!, sorted.at(-1)!];
+    return `${least.toFixed(0)} / ${median.toFixed(0)} / ${most.toFixed(0)} ms`;
+  };
+  return [
+    `${returns.length} returns, least / median / most: named`,
+    `${spread(returns.map(({ namedMs }) => namedMs))} after the tty is there; then the port is up`,
+    `after ${spread(returns.map(({ upMs }) => upMs))}, the first byte captured`,
+    `after ${spread(returns.map(({ byteMs }) => byteMs))}`,
+  ].join(' ');
 }
