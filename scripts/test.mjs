@@ -4,6 +4,8 @@
  *
  *   --unit       only what needs no other program (everything outside test/e2e)
  *   --e2e        only test/e2e
+ *   --machines   only test/machines, which otherwise does not run: whole virtual machines, slow and
+ *                with packages that nothing else needs
  *   --no-skips   a skipped test is a failure; the same when the environment says CI=true
  *   --no-lint    tests only (coverage)
  */
@@ -17,7 +19,8 @@ import { fail, prepare, root, takeFlag, tool } from './prepare.mjs';
 const patterns = process.argv.slice(2);
 const onlyUnit = takeFlag(patterns, '--unit');
 const onlyEndToEnd = takeFlag(patterns, '--e2e');
-const noLint = takeFlag(patterns, '--no-lint');
+const onlyMachines = takeFlag(patterns, '--machines');
+const noLint = takeFlag(patterns, '--no-lint') || onlyMachines;
 const noSkips = takeFlag(patterns, '--no-skips') || process.env.CI === 'true';
 
 /** A safety net for a test that never ends, not a limit to test against. */
@@ -28,7 +31,7 @@ if (patterns.length === 0 && !noLint && !(await isTidy())) process.exit(1);
 
 const files = testFiles();
 if (files.length === 0) fail(`No test file matches ${patterns.join(' ') || 'test/**/*.test.ts'}.`);
-const isEndToEnd = (file) => file.includes(`${sep}e2e${sep}`);
+const isEndToEnd = (file) => /[\\/](e2e|machines)[\\/]/.test(file);
 const total = { tests: 0, suites: 0, pass: 0, fail: 0, cancelled: 0, skipped: 0, todo: 0 };
 const skipped = [];
 const startedAt = performance.now();
@@ -81,6 +84,7 @@ function testFiles() {
   if (!existsSync(directory)) return [];
   return readdirSync(directory, { recursive: true })
     .filter((path) => path.endsWith('.test.js'))
+    .filter((path) => path.startsWith(`machines${sep}`) === onlyMachines)
     .filter((path) => {
       const source = join('test', path).replace(/\.js$/, '.ts');
       return patterns.length === 0 || patterns.some((pattern) => source.includes(pattern));

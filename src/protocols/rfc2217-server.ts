@@ -265,6 +265,11 @@ function planControl(server: ComPortServer, value: number, line: LineState): Pla
   return { server, action: { do: 'set-line', line: line.line, flow } };
 }
 
+/** A SET-CONTROL of DTR or RTS, or the question for one of them. */
+export function isAboutSignals(control: number): boolean {
+  return ['dtr', 'rts'].includes(controlSubject(control) ?? '');
+}
+
 /** The value that answers a SET-CONTROL; null: it is unknown. */
 function controlValue(server: ComPortServer, asked: number, line: LineState): number | null {
   const { wishes } = server;

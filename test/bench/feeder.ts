@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface, type Interface } from 'node:readline';
 import { pipeline } from 'node:stream/promises';
@@ -112,6 +112,12 @@ export async function verifyStream(
   await pipeline(bytes, child.stdin);
   await closed;
   return JSON.parse(Buffer.concat(output).toString()) as Verdict;
+}
+
+/** That part of a port's stream. */
+export function printStream(port: number, from: number, to: number): Buffer {
+  const args = ['print', String(port), String(from), String(to)];
+  return execFileSync(feederProgram(), args, { maxBuffer: to - from + 1 });
 }
 
 export function feederProgram(): string {

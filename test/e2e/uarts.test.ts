@@ -1,15 +1,13 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { connect } from 'node:net';
 import { after, before, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { PortStatus } from '../../src/core/port-status.ts';
-import { encodeComPort } from '../../src/protocols/rfc2217.ts';
 import { numberedLines, RawClient } from './console.ts';
 import {
   ACM,
   LINES,
   startAppliance,
+  TELNET_BASE,
   type Appliance,
   type LoggedRecord,
 } from './guest/appliance.ts';
@@ -28,8 +26,6 @@ const CLOSE_MS = 5;
 const TRIES = 50;
 /** Values of ftdiSignals. */
 const FTDI = { dtrOn: 0x0101, dtrOff: 0x0100, rtsOn: 0x0202, rtsOff: 0x0200 } as const;
-/** RFC 2217, section 3, SET-CONTROL. */
-const SET_CONTROL = { dtrOn: 8, dtrOff: 9, rtsOn: 11, rtsOff: 12 } as const;
 
 describe('real UARTs, in a guest', () => {
   let appliance: Appliance;
@@ -310,31 +306,18 @@ describe('real UARTs, in a guest', () => {
     });
 
     it("by RFC 2217: a client's DTR and RTS, in its order and each within 5 ms of its time", async () => {
-      const client = connect({ host: '127.0.0.1', port: appliance.doors.telnet + 5 });
-      client.setNoDelay(true).resume();
-      client.write(Uint8Array.of(0xff, 0xfb, 0x2c)); // IAC WILL COM-PORT-OPTION
-      // As esptool does it: held in reset for 100 ms, then IO0 low for 50 ms while it starts.
-      const steps = [
-        { control: SET_CONTROL.dtrOff, value: FTDI.dtrOff, waitMs: 0 },
-        { control: SET_CONTROL.rtsOn, value: FTDI.rtsOn, waitMs: 100 },
-        { control: SET_CONTROL.dtrOn, value: FTDI.dtrOn, waitMs: 0 },
-        { control: SET_CONTROL.rtsOff, value: FTDI.rtsOff, waitMs: 50 },
-        { control: SET_CONTROL.dtrOff, value: FTDI.dtrOff, waitMs: 0 },
-      ];
-      try {
-        await comesInTime(async () => {
-          const sent: Step[] = [];
-          const startMs = performance.now();
-          for (const { control, value, waitMs } of steps) {
-            sent.push({ value, atMs: performance.now() - startMs });
-            client.write(encodeComPort('client', { kind: 'control', value: control }));
-            if (waitMs > 0) await sleep(waitMs);
-          }
-          return sent;
-        });
-      } finally {
-        client.destroy();
-      }
+      const client = appliance.start(['/usr/bin/python3', '-c', RESET_CLIENT]);
+      await client.out.until('ready');
+      await comesInTime(async () => {
+        const from = client.out.length;
+        client.type('reset\n');
+        const text = (await client.out.until(/ times .*\n/, from)).slice(from);
+        const times = JSON.parse(/times (.*)/.exec(text)![1]!) as number[];
+        const values = [FTDI.dtrOff, FTDI.rtsOn, FTDI.dtrOn, FTDI.rtsOff, FTDI.dtrOff];
+        return values.map((value, at) => ({ value, atMs: (times[at]! - times[0]!) * 1_000 }));
+      });
+      client.endInput();
+      await client.result();
     });
 
     /** What the adapter of usb1 is to be told, and when, counted from the first step. */
@@ -399,6 +382,28 @@ for line in sys.stdin:
         time.sleep(0.2)
         fcntl.ioctl(fd, 0x5428)  # TIOCCBRK
     print("done " + word, flush=True)
+`;
+
+/**
+ * esptool's reset of an ESP32 by an RFC 2217 server: held in reset (RTS) for 100 ms, then IO0 low (DTR)
+ * for 50 ms while it starts. Runs once for each line of standard input; says when it sent what.
+ */
+const RESET_CLIENT = `
+import socket, sys, threading, time
+door = socket.create_connection(("127.0.0.1", ${TELNET_BASE + 5}))
+door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+door.sendall(bytes([255, 251, 44]))  # IAC WILL COM-PORT-OPTION
+def listen():
+    while door.recv(4096): pass
+threading.Thread(target=listen, daemon=True).start()
+print("ready", flush=True)
+for line in sys.stdin:
+    times = []
+    for control, wait in ((9, 0), (11, 0.1), (8, 0), (12, 0.05), (9, 0)):
+        times.append(time.monotonic())
+        door.sendall(bytes([255, 250, 44, 5, control, 255, 240]))  # SET-CONTROL
+        time.sleep(wait)
+    print(" times", times, flush=True)
 `;
 
 async function ask(device: GuestProgram, command: string): Promise<void> {

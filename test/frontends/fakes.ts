@@ -285,6 +285,7 @@ export class FakePorts {
       gaveUpWrite: false,
       isProgram: request.delivery === 'program',
       calls: [],
+      looks: 0,
       line: (this.lines[port] ??= lineOf115200()),
     };
     this.sessions.push(session);
@@ -325,7 +326,10 @@ export class FakePorts {
         session.line.isBreaking = isOn;
       },
       purge: (queue) => control('purge', queue),
-      lineState: () => Promise.resolve({ ...session.line }),
+      lineState: () => {
+        session.looks++;
+        return Promise.resolve({ ...session.line });
+      },
       becomeProgram: () => {
         session.isProgram = true;
         this.#changed();
@@ -357,6 +361,8 @@ export interface FakeSession {
   isProgram: boolean;
   /** Calls besides input, view and detach: name and arguments. */
   calls: unknown[][];
+  /** Calls of `lineState`. */
+  looks: number;
   line: LineState;
 }
 

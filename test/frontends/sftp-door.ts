@@ -14,6 +14,7 @@ import { createLogReader } from '../../src/log/service.ts';
 import { openLogFiles, type LogFiles } from '../../src/store/log-files.ts';
 import { Rig, Writer } from '../store/store-support.ts';
 import { fakeServices } from './fakes.ts';
+import { makeHostKey } from './host-key.ts';
 
 export const DAY_US = 86_400_000_000;
 
@@ -42,7 +43,7 @@ export class SftpDoor {
     );
     this.services.clock = this.rig.clock;
     this.#ssh = new ssh2.Server({
-      hostKeys: [ssh2.utils.generateKeyPairSync('ed25519').private],
+      hostKeys: [makeHostKey()],
     });
     this.#ssh.on('connection', (client: Connection) => this.#serve(client));
     this.#server = createServer((socket) => this.#ssh.injectSocket(socket));

@@ -4,6 +4,7 @@ import { after, before, beforeEach, describe, it } from 'node:test';
 import ssh2, { type Connection } from 'ssh2';
 import { wireString } from '../../src/auth/ssh-wire.ts';
 import { ConnectionGuard } from '../../src/frontends/ssh/guards.ts';
+import { makeHostKey } from './host-key.ts';
 import { loginAs, sendPacket, type Attacker } from './ssh-attacker.ts';
 import { heard, SshDoor } from './ssh-door.ts';
 
@@ -326,7 +327,7 @@ describe('the private parts of ssh2 that the guards hold on to', () => {
 
   /** What the guards say of a connection of which `change` was made. */
   async function guarded(change: (protocol: Parts) => void): Promise<unknown> {
-    const hostKeys = [ssh2.utils.generateKeyPairSync('ed25519').private];
+    const hostKeys = [makeHostKey()];
     const server = new ssh2.Server({ hostKeys });
     const tcpPort = await new Promise<number>((resolve) => {
       server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));

@@ -66,6 +66,31 @@ describe('RFC 2217 at a telnet door', () => {
     assert.equal(await ask(peer, '00'), `44 64${signature}`);
   });
 
+  it('drives DTR and RTS without asking the driver between: boards are reset by them', async () => {
+    door.ports.lines['db1'] = {
+      line: { baud: 9_600, dataBits: 8, parity: 'none', stopBits: 1 },
+      flow: 'none',
+      signals: { dtr: true, rts: true },
+      isBreaking: false,
+    };
+    const peer = await door.program();
+    const session = door.ports.sessions[0]!;
+    const looks = session.looks;
+    for (const value of ['09', '0b', '0c', '08'])
+      assert.equal(await ask(peer, `05${value}`), `44 69${value}`);
+    assert.deepEqual(session.calls, [
+      ['setSignals', { dtr: false }], // RTS is on already
+      ['setSignals', { rts: false }],
+      ['setSignals', { dtr: true }],
+    ]);
+    session.output.event!({ kind: 'signals', signals: { rts: true } }); // by somebody else
+    assert.equal(await ask(peer, '050a'), '44 690b');
+    assert.equal(session.looks, looks, 'the driver was not asked');
+    session.output.event!({ kind: 'up' });
+    assert.equal(await ask(peer, '050a'), '44 690c');
+    assert.equal(session.looks, looks + 1, 'a line opened anew is looked at');
+  });
+
   it('answers one who may not with what holds', async () => {
     const peer = await door.program();
     for (const code of ['NOT_WRITER', 'DENIED', 'PORT_DOWN'] as const) {

@@ -23,7 +23,7 @@ import { compileC } from '../support/compile-c.ts';
  * user, its sockets and files in a directory of its own. Needs libvirtd, its QEMU driver and virsh.
  */
 export interface Libvirt {
-  /** `virsh` and its words, for who starts it; the guest's name comes last. */
+  /** The command that anybody may start: `virsh ... console vm`. */
   command(word: 'console' | 'ttyconsole'): string[];
   /**
    * Makes the guest a new machine, which waits for `resume`: whoever is to hear its first byte can
@@ -67,7 +67,7 @@ export async function startLibvirt(): Promise<Libvirt> {
     XDG_DATA_HOME: inside('data'),
   };
   const socket = inside('run/libvirt/libvirt-sock');
-  const virsh = ['virsh', '--quiet', '--connect', `qemu+unix:///session?socket=${socket}`];
+  const virsh = ['virsh', '--connect', `qemu+unix:///session?socket=${socket}`];
   const journal = inside('libvirtd.log');
 
   let daemon: ChildProcess | null = null;

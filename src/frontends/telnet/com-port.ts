@@ -1,9 +1,10 @@
 import { Fault } from '../../core/fault.ts';
-import type { LineState } from '../../core/line-settings.ts';
+import type { LineState, SignalStates } from '../../core/line-settings.ts';
 import {
   answerComPort,
   beginComPort,
   COM_PORT_SERVER,
+  isAboutSignals,
   noteLineState,
   noteSignals,
   planComPort,
@@ -31,6 +32,11 @@ export class ComPort {
   #server: ComPortServer = COM_PORT_SERVER;
   #hasBegun = false;
   #line: LineState = { line: null, flow: 'none', signals: {}, isBreaking: false };
+  /**
+   * DTR and RTS in `#line` are those of the driver: once it was asked, events tell of every change.
+   * Asking is a transfer on a USB adapter, and a board that is reset by them counts milliseconds.
+   */
+  #knowsSignals = false;
   /** False: the line is shown with settings and takes none, as a pty. null: not found out. */
   #hasUart: boolean | null = null;
 
@@ -51,6 +57,7 @@ export class ComPort {
     if (this.#hasBegun) return;
     this.#hasBegun = true;
     const { signals } = await this.#look();
+    this.#knowsSignals = true;
     this.#say(beginComPort(this.#server, signals));
   }
 
@@ -58,7 +65,7 @@ export class ComPort {
   async take(bytes: Uint8Array): Promise<boolean> {
     const request = parseComPort('client', bytes);
     if (request === null) return false;
-    if (isAboutLine(request)) await this.#look();
+    if (!isKnown(request, this.#knowsSignals)) await this.#look();
     await this.#carryOut(request);
     this.#say(answerComPort(this.#server, request, this.#line, this.#signature));
     return true;
@@ -68,17 +75,24 @@ export class ComPort {
     if (!this.#hasBegun) return;
     switch (event.kind) {
       case 'signals':
+        this.#noteSignals(event.signals);
         return this.#say(noteSignals(this.#server, event.signals));
       case 'break':
         return this.#say(noteLineState(this.#server, 'break'));
       case 'line-error':
         return this.#say(noteLineState(this.#server, event.error));
+      case 'up':
+        this.#knowsSignals = false; // opened anew: they are as the driver made them
+        return;
       case 'line':
       case 'writer':
       case 'down':
-      case 'up':
         return;
     }
+  }
+
+  #noteSignals(signals: SignalStates): void {
+    this.#line = { ...this.#line, signals: { ...this.#line.signals, ...signals } };
   }
 
   async #carryOut(request: ComPortCommand): Promise<void> {
@@ -90,7 +104,8 @@ export class ComPort {
       if (action.do === 'set-line' && (await this.#findsNoUart())) return this.#carryOut(request);
       this.#server = wishComPort(this.#server, action);
     }
-    if (isAboutLine(request)) await this.#look();
+    if (action.do === 'set-signals' && outcome === 'done') this.#noteSignals(action.signals);
+    else if (isAboutLine(request)) await this.#look();
   }
 
   /**
@@ -147,6 +162,12 @@ export class ComPort {
     this.#server = server;
     for (const answer of answers) this.#send(answer);
   }
+}
+
+/** What it asks for needs no look at the line: nothing of it, or of DTR and RTS only, which are known. */
+function isKnown(request: ComPortCommand, knowsSignals: boolean): boolean {
+  if (request.kind === 'control' && isAboutSignals(request.value)) return knowsSignals;
+  return !isAboutLine(request);
 }
 
 /** Its answer tells something of the line, so the driver has to be asked. */

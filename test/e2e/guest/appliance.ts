@@ -73,7 +73,8 @@ export const ACM = { host: '/dev/ttyACM0', gadget: '/dev/ttyGS0' } as const;
 
 const DOORS_MAX = 9;
 const RAW_BASE = 4000;
-const TELNET_BASE = 2000;
+/** In the guest. */
+export const TELNET_BASE = 2000;
 
 /** A safety net: a guest is ready in some fifteen seconds without KVM. */
 const PATIENCE_MS = 180_000;
@@ -157,6 +158,7 @@ export async function startAppliance({
         ]),
       ],
       join(directory, 'qmp.sock'),
+      { isUrgent: true },
     );
     const { qmp, complaint } = qemu;
     for (const name of Object.keys(LINES) as LineName[]) {
@@ -234,7 +236,7 @@ export async function startAppliance({
 function dom0Arguments(kernel: string, initramfs: string, words: readonly string[]): string[] {
   const { hypervisor } = xenImage();
   return [
-    ...['-smp', '1', '-m', '1800', '-kernel', hypervisor],
+    ...['-smp', '2', '-m', '1800', '-kernel', hypervisor],
     ...['-append', 'com1=115200,8n1 console=com1 noreboot dom0_mem=1024M'],
     ...['-initrd', `${kernel} ${words.join(' ')},${initramfs}`],
   ];
@@ -250,7 +252,7 @@ async function isThere(qmp: Qmp, name: AdapterName): Promise<boolean> {
 const CONFIG = '/data/fairlead.yaml';
 
 async function startDaemon(guest: Agent, ports: string): Promise<GuestDaemon> {
-  const anybody = "auth: none, allow: ['10.0.2.2/32'], as: lab";
+  const anybody = "auth: none, allow: ['10.0.2.2/32', '127.0.0.1/32'], as: lab";
   const yaml = `
 data: /data/log
 listen:

@@ -15,6 +15,9 @@ export class Agent {
     this.#socket = socket;
     socket.setNoDelay(true);
     socket.on('error', () => undefined); // the guest ends before the test
+    socket.once('close', () => {
+      for (const [id, program] of this.#programs) program.hear({ id, exit: null, signal: null });
+    });
     createInterface({ input: socket }).on('line', (line) => {
       const answer = JSON.parse(line) as AgentAnswer;
       this.#programs.get(answer.id)?.hear(answer);

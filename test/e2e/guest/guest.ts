@@ -83,7 +83,7 @@ export async function startGuest(options: GuestOptions): Promise<Guest> {
         ...['-chardev', `${line},logfile=${logFile},logappend=off`, '-serial', 'chardev:line'],
       ],
       join(directory, 'qmp.sock'),
-      { LD_PRELOAD: compileC('test/e2e/guest/patient.c', ['-shared', '-fPIC']) },
+      { env: { LD_PRELOAD: compileC('test/e2e/guest/patient.c', ['-shared', '-fPIC']) } },
     );
     const { pid, qmp, complaint } = qemu;
     const path = {

@@ -15,15 +15,22 @@ export interface Qemu {
   stop(): Promise<void>;
 }
 
+export interface QemuOptions {
+  env?: NodeJS.ProcessEnv;
+  /** Before other programs of this machine, if we may: times in the guest are to be looked at. */
+  isUrgent?: boolean;
+}
+
 /** `qmpSocket`: where it will listen. Without KVM: nested machines open /dev/kvm and then fail. */
 export async function startQemu(
   arguments_: readonly string[],
   qmpSocket: string,
-  env: NodeJS.ProcessEnv = {},
+  { env = {}, isUrgent = false }: QemuOptions = {},
 ): Promise<Qemu> {
   const child = spawn(
-    'qemu-system-x86_64',
+    'nice',
     [
+      ...['-n', isUrgent ? '-10' : '0', 'qemu-system-x86_64'],
       ...['-machine', 'pc', '-accel', 'tcg', '-nodefaults', '-display', 'none', '-S'],
       ...arguments_,
       ...['-qmp', `unix:${qmpSocket},server=on,wait=off`],
@@ -35,7 +42,10 @@ export async function startQemu(
   const exited = once(child, 'exit');
   const endWithUs = (): void => void child.kill('SIGKILL');
   process.once('exit', endWithUs);
-  const complaint = (): string | null => (hasEnded(child) ? `QEMU ended: ${words}` : null);
+  const complaint = (): string | null => {
+    const how = child.signalCode ?? child.exitCode;
+    return how === null ? null : `QEMU ended (${how}): ${words}`;
+  };
   let qmp: Qmp | null = null;
 
   async function stop(): Promise<void> {

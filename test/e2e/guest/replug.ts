@@ -20,20 +20,15 @@ export interface Return {
 
 /**
  * Unplugs both adapters and plugs them in again, the other one first each time, so that they swap
- * their names; ports `usb0` and `usb1` have them by what they are. Their devices talk all the time.
+ * their names; ports `usb0` and `usb1` have them by what they are. Their devices talk from the moment
+ * they are plugged in until they were heard: QEMU 7.2 does not survive it when they talk while they
+ * are pulled out.
  */
 export async function replug(appliance: Appliance, rounds: number): Promise<Return[]> {
   const returns: Return[] = [];
-  const talkers = ADAPTERS.map((name) =>
-    setInterval(() => appliance.line(name).say(WORDS[name]), 20),
-  );
-  try {
-    for (let round = 0; round < rounds; round++) {
-      const order = round % 2 === 0 ? (['usb1', 'usb0'] as const) : ADAPTERS;
-      for (const made of await replugOnce(appliance, order)) returns.push(made);
-    }
-  } finally {
-    talkers.forEach(clearInterval);
+  for (let round = 0; round < rounds; round++) {
+    const order = round % 2 === 0 ? (['usb1', 'usb0'] as const) : ADAPTERS;
+    returns.push(...(await replugOnce(appliance, order)));
   }
   for (const name of ADAPTERS) {
     const bytes = (await appliance.rx(name)).toString('latin1');
@@ -51,21 +46,24 @@ async function replugOnce(appliance: Appliance, order: readonly AdapterName[]): 
     await daemon.said('port down', ({ port }) => port === name, from);
   }
   // The first one back gets the first number.
-  for (const name of order) {
-    await appliance.plug(name);
-    await daemon.said('port up', ({ port }) => port === name, from);
-  }
+  const talkers: NodeJS.Timeout[] = [];
   const returns: Return[] = [];
-  for (const adapter of order) {
-    const down = await daemon.said('port down', ({ port }) => port === adapter, from);
-    const sinceUs = Date.parse(String(down['time'])) * 1_000;
-    const log = await appliance.logUntil(
-      adapter,
-      (records) => saysAgain(records, sinceUs) !== null,
-    );
-    const [up, byte] = saysAgain(log, sinceUs)!;
-    const tty = String(up['detail']).split(' ')[0]!;
-    returns.push({ adapter, tty, ...(await timesOf(appliance, adapter, tty, up, byte)) });
+  try {
+    for (const name of order) {
+      await appliance.plug(name);
+      talkers.push(setInterval(() => appliance.line(name).say(WORDS[name]), 20));
+      await daemon.said('port up', ({ port }) => port === name, from);
+    }
+    for (const adapter of order) {
+      const down = await daemon.said('port down', ({ port }) => port === adapter, from);
+      const sinceUs = Date.parse(String(down['time'])) * 1_000;
+      const log = await appliance.logUntil(adapter, (all) => saysAgain(all, sinceUs) !== null);
+      const [up, byte] = saysAgain(log, sinceUs)!;
+      const tty = String(up['detail']).split(' ')[0]!;
+      returns.push({ adapter, tty, ...(await timesOf(appliance, adapter, tty, up, byte)) });
+    }
+  } finally {
+    talkers.forEach(clearInterval);
   }
   return returns;
 }
