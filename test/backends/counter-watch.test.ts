@@ -108,6 +108,20 @@ describe('the counters of a driver', () => {
     ]);
   });
 
+  it('takes the first count of an input that is on for the driver having begun', async () => {
+    watch();
+    counted.cts++;
+    counted.dcd++;
+    await tick();
+    assert.deepEqual(events, []);
+    counted.cts++;
+    await tick();
+    assert.deepEqual(events, [
+      { kind: 'signals', signals: { cts: false } },
+      { kind: 'signals', signals: { cts: true } },
+    ]);
+  });
+
   it('tells a change once, though somebody else asked for the signals first', async () => {
     const line = watch();
     counted.cts += 1;

@@ -101,10 +101,10 @@ ports:
   }
 
   describe('pyserial by rfc2217://', () => {
-    async function open(tcpPort: number, settings = ''): Promise<PySerial> {
+    async function open(tcpPort: number, settings = '', query = ''): Promise<PySerial> {
       const python = new PySerial();
       cleanups.push(() => python.end());
-      const url = `rfc2217://127.0.0.1:${tcpPort}`;
+      const url = `rfc2217://127.0.0.1:${tcpPort}${query}`;
       const isOpen = await python.value(`open(${JSON.stringify(url)}, timeout=60${settings})`);
       assert.equal(isOpen, true);
       return python;
@@ -226,6 +226,58 @@ ports:
       wire.say('half');
       await python.value('until(lambda: port.in_waiting == 4)');
       assert.equal(await python.value('read(10)'), Buffer.from('half').toString('hex'));
+    });
+
+    it('reads line by line, and what there is of one when its time-out is over', async () => {
+      const python = await open(telnetBase + 2);
+      wire.say('one\ntwo\nhal');
+      const line = (): Promise<unknown> => python.value('port.readline().decode()');
+      assert.equal(await line(), 'one\n');
+      assert.equal(await line(), 'two\n');
+      await python.set('timeout', '0.2');
+      assert.equal(await line(), 'hal');
+      assert.equal(await line(), '');
+    });
+
+    it('asks for the modem state where it is told to, and has an answer each time', async () => {
+      const python = await open(telnetBase + 1, '', '?poll_modem&timeout=60');
+      for (const value of [MODEM_STATE.cts | MODEM_STATE.dsr, 0]) {
+        await uart.tell({ kind: 'modem-state', value });
+        await python.value(`until(lambda: port.cts == ${value === 0 ? 'False' : 'True'})`);
+        // As if it had never been told: only an answer makes it know again.
+        await python.value('until(lambda: port._modemstate_timeout.expired())');
+        await python.set('_modemstate', 'None');
+        assert.deepEqual(await python.value('[port.cts, port.dsr]'), [value !== 0, value !== 0]);
+      }
+    });
+
+    it('has write again each time it opens a port that it has closed', async () => {
+      const python = await open(telnetBase + 1);
+      for (const baud of [19_200, 38_400, 57_600]) {
+        await python.value('port.close()');
+        await everybodyLeft(people.daemon); // pyserial itself allows the server 0.3 s
+        await python.value('port.open()');
+        const from = uart.requests.length;
+        await python.set('baudrate', String(baud));
+        await uartIsAsked(from, `baud ${baud}`);
+      }
+      assert.match(await python.error('port.open()'), /already open/);
+    });
+
+    it('views while another one writes, sets nothing then, and writes when that one leaves', async () => {
+      const first = await open(telnetBase + 1, ', baudrate=57600');
+      const second = await open(telnetBase + 1, ', baudrate=57600');
+      await uart.send(Buffer.from('to both'));
+      for (const python of [first, second]) {
+        assert.equal(await python.value('read(7)'), Buffer.from('to both').toString('hex'));
+      }
+      const refused = await second.error("setattr(port, 'baudrate', 19200)");
+      assert.match(refused, /remote rejected value for option 'baudrate'/);
+      await first.end();
+      await people.portIs('uart', ({ line }) => line === '115200 8N1');
+      const from = uart.requests.length;
+      await second.set('baudrate', '19200');
+      await uartIsAsked(from, 'baud 19200');
     });
 
     it('carries 1 MB of anything both ways, with RFC 2217 on both sides of the daemon', async () => {

@@ -6,10 +6,10 @@ import { GUEST_LOGIN } from '../e2e/guest/image.ts';
 
 export const LOGIN = 'guest login: ';
 
-/** A safety net: machines without KVM boot in ten to thirty seconds. */
-const PATIENCE_MS = 120_000;
+/** A safety net: machines without KVM boot in ten seconds, in each other in a hundred. */
+const PATIENCE_MS = 240_000;
 /** To look may take a second of a processor. */
-const LOOK_MS = 500;
+const LOOK_MS = 1_000;
 
 /** Looks until it is so, and returns what was seen. @throws Error with what was seen last. */
 export async function eventually<Seen>(

@@ -64,8 +64,10 @@ export class CounterWatch implements ErrorSource {
   readonly #leave: (() => void) | null = null;
   #last: LineCounters | null = null;
   #overruns = 0;
-  /** Inputs that moved, not yet told. */
-  readonly #moved = new Set<(typeof INPUTS)[number]>();
+  /** Inputs that moved and how often, not yet told. */
+  readonly #moved = new Map<(typeof INPUTS)[number], number>();
+  /** Inputs that moved at least once since the line was opened. */
+  readonly #everMoved = new Set<(typeof INPUTS)[number]>();
   /** Counted, and no mark seen yet: it may still lie in the tty's input. */
   readonly #unmarked = { parity: 0, framing: 0, break: 0 };
   /** There were unmarked ones at the last tick, and no mark came since. */
@@ -99,7 +101,11 @@ export class CounterWatch implements ErrorSource {
     this.#overruns += grown(before.overrun, now.overrun);
     this.#overruns += grown(before.bufferOverrun, now.bufferOverrun);
     for (const error of MARKED) this.#unmarked[error] += grown(before[error], now[error]);
-    for (const input of INPUTS) if (before[input] !== now[input]) this.#moved.add(input);
+    for (const input of INPUTS) {
+      if (before[input] === now[input]) continue;
+      const moves = Math.max(1, grown(before[input], now[input]));
+      this.#moved.set(input, (this.#moved.get(input) ?? 0) + moves);
+    }
   }
 
   /**
@@ -187,8 +193,12 @@ export class CounterWatch implements ErrorSource {
       const now = states[input];
       if (now === undefined) continue;
       const was = before[input];
-      const hasMoved = this.#moved.delete(input);
-      if (was === undefined || (was === now && !hasMoved)) continue;
+      const moves = this.#moved.get(input) ?? 0;
+      const isFirst = moves > 0 && !this.#everMoved.has(input);
+      if (moves > 0) this.#everMoved.add(input);
+      if (was === undefined || (was === now && moves === 0)) continue;
+      // ftdi_sio takes all inputs for off at an open: the first status counts those that are on.
+      if (was === now && now && isFirst && moves === 1) continue;
       // A UART counts the end of a ring only: between two rings RI is off.
       if (was === now && input === 'ri' && now) continue;
       if (was === now) pulses[input] = !now;

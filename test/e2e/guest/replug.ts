@@ -21,8 +21,8 @@ export interface Return {
 /**
  * Unplugs both adapters and plugs them in again, the other one first each time, so that they swap
  * their names; ports `usb0` and `usb1` have them by what they are. Their devices talk from the moment
- * they are plugged in until they were heard: QEMU 7.2 does not survive it when they talk while they
- * are pulled out.
+ * they are plugged in until they were heard: QEMU 7.2 was seen to crash when they talk while
+ * they are pulled out.
  */
 export async function replug(appliance: Appliance, rounds: number): Promise<Return[]> {
   const returns: Return[] = [];
