@@ -326,6 +326,7 @@ describe('real UARTs, in a guest', () => {
 
     it('bytes that come make no record of inputs that did not change', async () => {
       await appliance.fairlead(['down', 'own']);
+      await until(() => !adapter.isOpen, 'the driver to let go', 90_000);
       adapter.set({ cts: true, dsr: true });
       await appliance.fairlead(['up', 'own']);
       await appliance.logUntil('own', (log) => log.at(-1)?.kind === 'up');

@@ -57,6 +57,11 @@ export class FtdiAdapter {
     return (this.#server.address() as AddressInfo).port;
   }
 
+  /** The tty is open: its driver waits for bytes. */
+  get isOpen(): boolean {
+    return this.#reads.length > 0;
+  }
+
   /** Bytes of the device. With an error, each of them has it. */
   say(bytes: string | Uint8Array, error?: ByteError): void {
     const all = Buffer.from(bytes);
@@ -74,7 +79,7 @@ export class FtdiAdapter {
   set(inputs: Partial<Inputs>): void {
     this.#inputs = { ...this.#inputs, ...inputs };
     // Else a driver that opens it learns of them with the first byte.
-    if (this.#reads.length > 0) this.#tell(Buffer.alloc(0));
+    if (this.isOpen) this.#tell(Buffer.alloc(0));
   }
 
   unplug(): void {
