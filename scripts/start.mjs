@@ -6,7 +6,12 @@ import { prepare, root } from './prepare.mjs';
 prepare();
 const child = spawn(
   process.execPath,
-  [join(root, 'dist', 'src', 'main.js'), 'serve', ...process.argv.slice(2)],
+  [
+    '--max-semi-space-size=2',
+    join(root, 'dist', 'src', 'main.js'),
+    'serve',
+    ...process.argv.slice(2),
+  ],
   {
     stdio: 'inherit',
     // The pool is made when the first module is read, before any line of ours could set its size.

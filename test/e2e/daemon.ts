@@ -12,6 +12,10 @@ import { findSpool } from '../../src/store/spool-file.ts';
 /** The compiled program, as `npm start` runs it. */
 export const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 
+/** What it is started with, as the first line of src/main.ts says. */
+const NODE_FLAGS = ['--max-semi-space-size=2'];
+const NODE_ENVIRONMENT = { UV_THREADPOOL_SIZE: '16', MALLOC_ARENA_MAX: '2' };
+
 export interface CommandResult {
   code: number | null;
   stdout: Buffer;
@@ -90,10 +94,11 @@ export class Daemon {
 
   private constructor(configPath: string, env: NodeJS.ProcessEnv, wrapper: readonly string[]) {
     this.configPath = configPath;
-    const command = [...wrapper, process.execPath, MAIN, 'serve', '--config', configPath];
+    const node = [process.execPath, ...NODE_FLAGS, MAIN];
+    const command = [...wrapper, ...node, 'serve', '--config', configPath];
     this.process = spawn(command[0]!, command.slice(1), {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...env },
+      env: { ...NODE_ENVIRONMENT, ...process.env, ...env },
     });
     this.exited = once(this.process, 'exit').then(([code]) => code as number | null);
     for (const stream of [this.process.stdout!, this.process.stderr!]) {

@@ -32,7 +32,7 @@ const CLOSE_MS = 5;
 /** The same for what a client paces, by way of four threads and a TCP connection of an emulated machine. */
 const CLOSE_BY_CLIENT_MS = 50;
 /** How often it is tried on a machine that others use. */
-const TRIES = 50;
+const TRIES = 120;
 /** Values of ftdiSignals. */
 const FTDI = { dtrOn: 0x0101, dtrOff: 0x0100, rtsOn: 0x0202, rtsOff: 0x0200 } as const;
 
