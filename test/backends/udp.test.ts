@@ -11,6 +11,7 @@ import type { AutoPortSettings, UdpSettings } from '../../src/core/settings.ts';
 import { describeBackendContract, hasCode } from '../contracts/backend.ts';
 import { backendServices, createOpener, portSettings, RecordingSink } from '../support/backend.ts';
 import { until } from '../support/pty.ts';
+import { freeUdpPort } from '../support/udp.ts';
 
 const ALL = ['line', 'signals', 'break'] as const;
 
@@ -174,15 +175,6 @@ function auto(listen: UdpSettings['listen']): AutoPortSettings {
     prefix: 'nc-',
     port: { ...rest, pace: NO_PACE },
   };
-}
-
-async function freeUdpPort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
 }
 
 /** A machine that speaks UDP. */

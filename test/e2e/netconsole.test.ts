@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { createSocket } from 'node:dgram';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freeUdpPort } from '../support/udp.ts';
 import { Daemon, scratchDirectory } from './daemon.ts';
 import { startGuest } from './guest/guest.ts';
 import type { Guest } from './guest/guest.ts';
@@ -130,13 +129,4 @@ function datagramsIn(capture: Buffer, udpPort: number): Buffer[] {
     if (udp.readUInt16BE(2) === udpPort) found.push(udp.subarray(8, udp.readUInt16BE(4)));
   }
   return found;
-}
-
-async function freeUdpPort(): Promise<number> {
-  const socket = createSocket('udp4').bind(0, '127.0.0.1');
-  await once(socket, 'listening');
-  const { port } = socket.address();
-  socket.close();
-  await once(socket, 'close');
-  return port;
 }
