@@ -92,9 +92,10 @@ describe('a link', () => {
       world.backend.say('and on');
       await world.rack.message(callerOf('admin'), 'all', 'hello');
       await settle();
-      for (const { events } of watchers) {
+      for (const watcher of watchers) {
+        assert.equal(watcher.text, `${text}and on`);
         assert.deepEqual(
-          events.slice(-2).map(({ kind }) => kind),
+          watcher.events.slice(-2).map(({ kind }) => kind),
           ['frame', 'message'],
         );
       }
